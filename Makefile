@@ -1,0 +1,61 @@
+# Every target sets up .venv by itself when it is missing. `make` lists the targets.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+EMOTION := $(BIN)/emotion-lightning $(if $(PARTS),--parts "$(PARTS)")
+FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev train data predict experiments ui test test-all lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+train: setup ## train and track one experiment: EXP=demo [SET="key.path=value …"] [DATA=dir] [CACHE=dir] [RESUME=run] [PARTS=dir]
+	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make train EXP=demo (make experiments lists them)'; exit 2; }
+	@$(EMOTION) train "$(EXP)" $(SET) $(FOLDERS) $(if $(RESUME),--resume "$(RESUME)")
+
+data: setup ## fetch and check a corpus: CORPUS=ravdess [DATA=dir]
+	@test -n "$(CORPUS)" || { echo 'error: CORPUS is missing, for example: make data CORPUS=ravdess'; exit 2; }
+	@$(EMOTION) data "$(CORPUS)" $(FOLDERS)
+
+predict: setup ## emotions of your sound files: AUDIO=file-or-folder RUN=run
+	@test -n "$(AUDIO)" -a -n "$(RUN)" || { echo 'error: both are needed: make predict AUDIO=<file or folder> RUN=<run id>'; exit 2; }
+	@$(EMOTION) predict "$(AUDIO)" --run "$(RUN)"
+
+experiments: setup ## list the experiments
+	@$(EMOTION) experiments
+
+ui: setup ## MLflow's pages for mlruns/ on 127.0.0.1 [PORT=5000]
+	@$(EMOTION) ui $(if $(PORT),--port $(PORT))
+
+test: setup-dev ## the tests, without the slow ones
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: setup-dev ## all tests: two processes, kill and resume, every experiment for one step
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup-dev ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## remove .venv and the cache of features, never mlruns/ or data/
+	rm -rf $(VENV) .cache
+
+setup: $(VENV)/.installed
+setup-dev: $(VENV)/.installed-dev
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: Python 3.11 or newer is needed; PYTHON=python3.12 names one'; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'setting up .venv (torch and its libraries: 5 GB, a minute or a few) …'
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,19 @@
+"""Speech emotion recognition experiments on PyTorch Lightning and MLflow.
+
+One run goes this way, and imports point the same way::
+
+    experiments/X.yaml ─ experiment ─► Experiment (typed, frozen)
+    corpora/*.py  ─► clips (path, emotion, speaker, sentence, take …)
+    protocols/*.py ─► Split(train, val, test) of clips
+    audio ─► features/*.py ─► cache (waveforms, spectrograms; memory-mapped)
+    data.EmotionData ─► models/*.py in classifier.EmotionClassifier ─► learn ─► probabilities (N, C)
+    metrics ─► tracking (MLflow) ─► report/ (tables, figures)
+"""
+
+import os
+
+__version__ = "0.1.0"
+
+# No library of ours reports its use to anybody. Read by them at import, so it stands here.
+for _switch in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "NO_ALBUMENTATIONS_UPDATE"):
+    os.environ.setdefault(_switch, "true")

@@ -1,0 +1,27 @@
+"""Mixup as fastai and DeepEmoNet have it (Zhang et al. 2018, arXiv 1710.09412): each clip is blended with another of
+its batch, its own share λ = max(b, 1 - b) with b ~ Beta(alpha, alpha), and so are the labels."""
+
+import torch
+from torch import Tensor
+
+from emotion_lightning.augment import Augmentation
+
+
+class Mixup(Augmentation):
+    stage = "batch"
+
+    def __init__(self, alpha: float):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor, extent: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        share = torch.distributions.Beta(self.alpha, self.alpha).sample((len(x),)).to(x.device)
+        share = torch.maximum(share, 1 - share)
+        partner = torch.randperm(len(x), device=x.device)
+        share_x = share.view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
+        x = torch.lerp(x[partner], x, share_x)
+        return x, torch.maximum(extent, extent[partner]), torch.lerp(targets[partner], targets, share[:, None])
+
+
+def build(*, alpha: float = 0.4) -> Mixup:
+    return Mixup(alpha)

@@ -1,0 +1,26 @@
+"""White noise under the voice, at a signal-to-noise ratio drawn per clip."""
+
+import torch
+from torch import Tensor
+
+from emotion_lightning.augment import Augmentation, chance, uniform
+
+
+class Noise(Augmentation):
+    """(B, samples) → the same; the zeros behind a clip's end stay zeros."""
+
+    stage = "waveform"
+
+    def __init__(self, min_snr_db: float, max_snr_db: float, p: float):
+        super().__init__()
+        self.min_snr_db, self.max_snr_db, self.p = min_snr_db, max_snr_db, p
+
+    def forward(self, x: Tensor, extent: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        heard = torch.arange(x.shape[-1], device=x.device) < extent[:, None]
+        power = x.square().sum(1) / extent
+        level = (power / 10 ** (uniform(self.min_snr_db, self.max_snr_db, x) / 10)).sqrt() * chance(self.p, x)
+        return x + torch.randn_like(x) * level[:, None] * heard, extent, targets
+
+
+def build(*, min_snr_db: float = 10.0, max_snr_db: float = 30.0, p: float = 0.5) -> Noise:
+    return Noise(min_snr_db, max_snr_db, p)

@@ -1,0 +1,156 @@
+"""The commands behind the Makefile. Heavy imports stand inside them, so that help and a typo's message come at once."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from emotion_lightning import parts, settings
+from emotion_lightning.errors import UserError
+
+app = typer.Typer(
+    help="Speech emotion recognition experiments on PyTorch Lightning, tracked in MLflow, honest about their splits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+console = Console()
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY.PATH=VALUE]…", help="settings that win over the file's, such as fit.devices=2"),
+]
+DataDir = Annotated[
+    Path | None, typer.Option("--data", help="folder that holds the corpora, one folder each (data.dir)")
+]
+CacheDir = Annotated[
+    Path | None, typer.Option("--cache", help="folder for cached waveforms and features (data.cache)")
+]
+
+
+@app.callback()
+def common(
+    parts_folder: Annotated[
+        Path | None,
+        typer.Option("--parts", help="a folder of your own corpora/, models/, augment/ … (docs/adding.md)"),
+    ] = None,
+) -> None:
+    if parts_folder:
+        os.environ[parts.ENVIRONMENT] = str(parts_folder.resolve())
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a name from `experiments`, or a YAML file")],
+    overrides: Overrides = None,
+    data: DataDir = None,
+    cache: CacheDir = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume", metavar="RUN", help="go on in this run after a kill (its id, or the beginning of it)"
+        ),
+    ] = None,
+) -> None:
+    """Train one experiment, test it once, and write everything to MLflow.
+
+    Example: `emotion-lightning train resnet_aug_small protocol=speaker_folds protocol.fold=2 --data ~/corpora`
+    """
+    experiment = settings.load(name, [*(overrides or []), *_folders(data, cache)])
+    from emotion_lightning import resume as resuming
+    from emotion_lightning.train import train as run
+
+    result = run(experiment, console, resuming.check(experiment, resume) if resume else None)
+    if result is None:
+        return
+    table = Table(
+        "",
+        "accuracy",
+        "macro F1",
+        "UAR",
+        "loss",
+        title=("DEMO · " if experiment.is_demo else "") + f"{name} · {experiment.protocol.name}",
+    )
+    for row, side in (("best epoch, validation", "best"), ("test", "test")):
+        table.add_row(
+            row, *(f"{result.figures[f'{side}/{metric}']:.3f}" for metric in ("accuracy", "f1", "uar", "loss"))
+        )
+    console.print(table)
+    console.print(
+        f"best epoch {result.figures['best/epoch'] + 1:.0f} · {result.seconds:.0f} s · {result.address}",
+        soft_wrap=True,
+    )
+
+
+@app.command("data")
+def data_command(
+    name: Annotated[str, typer.Argument(metavar="CORPUS", help="ravdess, savee, demo …")],
+    data: DataDir = None,
+    cache: CacheDir = None,
+) -> None:
+    """Fetch a corpus from its official place, or say how to get it, and check what is there."""
+    from emotion_lightning import download
+
+    download.data_command(name, data or Path("data"), cache or Path(".cache"), console)
+
+
+@app.command()
+def predict(
+    audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="a sound file, or a folder of them")],
+    run: Annotated[str, typer.Option("--run", help="id of a finished run, or the beginning of it")],
+) -> None:
+    """Print each clip's emotion and the probability of every emotion."""
+    from emotion_lightning.predict import predict as predictions
+
+    table: Table | None = None
+    faults = []
+    for found in predictions(audio, run):
+        if found.fault:
+            faults.append(f"{found.path}: {found.fault}")
+            continue
+        table = table or Table("clip", "emotion", *found.probabilities)
+        shown = found.path.relative_to(audio) if audio.is_dir() else found.path.name
+        table.add_row(str(shown), found.emotion, *(f"{p:.3f}" for p in found.probabilities.values()))
+    if table:
+        console.print(table)
+    if faults:
+        raise UserError("\n".join([f"{len(faults)} files could not be heard", *faults]))
+
+
+@app.command()
+def experiments() -> None:
+    """List the experiments that can be trained."""
+    table = Table("experiment", "what it is")
+    for name in settings.names():
+        table.add_row(name, settings.load(name).about)
+    console.print(table)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000) -> None:
+    """Open MLflow's web pages for mlruns/, on this machine only."""
+    from emotion_lightning import tracking
+
+    tracking.serve(port, console.print)
+
+
+def _folders(data: Path | None, cache: Path | None) -> list[str]:
+    import json
+
+    return [f"data.{key}={json.dumps(str(path))}" for key, path in (("dir", data), ("cache", cache)) if path]
+
+
+def main() -> None:
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

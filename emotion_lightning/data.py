@@ -1,0 +1,236 @@
+"""EmotionData: corpora → one set of clips with a split, features in the cache, and batches on the device.
+
+The loader yields indices only. The features they stand for lie on the GPU where they fit, else in the memory map, so
+a step costs no Python per clip and no copy between processes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from emotion_lightning import cache, parts
+from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, with_content
+from emotion_lightning.errors import UserError
+from emotion_lightning.experiment import Experiment
+from emotion_lightning.features import Feature
+from emotion_lightning.protocols import SIDES, Split
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Batch(NamedTuple):
+    rows: Tensor  # (B,) indices into EmotionData.clips
+    labels: Tensor  # (B,) class ids
+    stored: Tensor  # (B, C, F, T), the feature's stored form; or (B, samples) waveforms where they are augmented
+    extent: Tensor  # (B,) share of the time axis that holds the clip; or lengths in samples
+
+
+class EmotionData(L.LightningDataModule):
+    """Everything between the settings and the batches. `setup` may be called often and works once."""
+
+    def __init__(self, experiment: Experiment, track: cache.Track = lambda items, what, count: items):
+        super().__init__()
+        self.experiment, self.track = experiment, track
+        self.waveforms_in_training = False  # set by the classifier where an augmentation works on waveforms
+        self.clips: list[Clip] = []
+        self.notes: list[str] = []  # what the user should know of the corpora
+        self.bad_clips: list[str] = []
+        self._resident: Tensor | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.clips:
+            return
+        experiment = self.experiment
+        self.feature: Feature = parts.entry("features", experiment.features.name)(
+            experiment.audio.sample_rate, **experiment.features.args
+        )
+        self._waves: list[cache.Waves] = []
+        self._features: list[cache.Features] = []
+        clips: list[Clip] = []
+        where: list[tuple[int, int]] = []  # corpus number and row of each clip kept
+        for name, args in experiment.corpora.items():
+            corpus = open_corpus(name, args, Path(experiment.data.dir), Path(experiment.data.cache))
+            found, kept = self._load(corpus)
+            clips += [found[row] for row in kept]
+            where += [(len(self._features) - 1, row) for row in kept]
+        if self.bad_clips and (experiment.data.on_bad_clip == "stop" or not clips):
+            raise UserError(
+                "\n".join(
+                    [
+                        f'{len(self.bad_clips)} bad clips; SET="data.on_bad_clip=skip" goes on without them',
+                        *self.bad_clips,
+                    ]
+                )
+            )
+        self._corpus, self._row = torch.tensor(where).reshape(-1, 2).T
+        self.classes = classes(clips)
+        self.labels = torch.tensor([self.classes.index(clip.emotion) for clip in clips])
+        self.split = self._split(clips)
+        self.clips = clips
+
+    def _load(self, corpus: Corpus) -> tuple[list[Clip], list[int]]:
+        """One corpus's clips and the rows that can be heard; its waveforms and features are appended to ours."""
+        settings, folder = self.experiment, Path(self.experiment.data.cache)
+        waves = cache.waves(corpus.clips, settings.audio, folder, self.track)
+        bad = [f"{clip.path}: {fault}" for clip, fault in zip(corpus.clips, waves.faults, strict=True) if fault]
+        kept = np.flatnonzero(waves.lengths).tolist()
+        self.notes += corpus.warnings
+        self.bad_clips += bad
+        if bad and (settings.data.on_bad_clip == "stop" or not kept):
+            return list(corpus.clips), []
+        self._waves.append(waves)
+        self._features.append(
+            cache.features(waves, self.feature, settings.features.name, settings.features.args, folder, self.track)
+        )
+        return with_content(corpus.clips, waves.digests), kept
+
+    def _split(self, clips: list[Clip]) -> Split:
+        protocol = self.experiment.protocol
+        split: Split = parts.entry("protocols", protocol.name)(clips, **protocol.args)
+        for side in SIDES:
+            if len(split.side(side)) == 0:
+                raise UserError(
+                    f"protocol {protocol.name} leaves no clip on the {side} side ({len(clips)} clips in all)"
+                )
+        sides = {side: {clips[i].content for i in split.side(side)} for side in SIDES}
+        if any(sides[a] & sides[b] for a in SIDES for b in SIDES if a < b):
+            raise UserError(f"protocol {protocol.name} puts one and the same recording on two sides")
+        return split
+
+    def digest(self) -> str:
+        """16 hex digits that name the clips, their features and the split."""
+        return cache.digest([f.key for f in self._features], *(self.split.side(side).tolist() for side in SIDES))
+
+    def gather(self, index: Tensor, device: torch.device) -> Batch:
+        """The clips of these indices as their stored features."""
+        rows = index.cpu()
+        labels = self.labels[rows].to(device, non_blocking=True)
+        valid = torch.empty(len(rows))
+        for number, features in enumerate(self._features):
+            here = self._corpus[rows] == number
+            valid[here] = features.valid[self._row[rows[here]]]
+        return Batch(index, labels, self._stored(index, rows, device), valid.to(device, non_blocking=True))
+
+    def gather_waveforms(self, index: Tensor, device: torch.device) -> Batch:
+        """The clips of these indices as (B, samples) waveforms, zero-padded behind, with lengths in samples."""
+        rows = index.cpu()
+        pieces = [self._waves[self._corpus[i]].batch([int(self._row[i])]) for i in rows]
+        lengths = torch.cat([length for _, length in pieces])
+        waves = torch.nn.utils.rnn.pad_sequence([wave[0] for wave, _ in pieces], batch_first=True)
+        return Batch(index, self.labels[rows].to(device), waves.to(device), lengths.to(device))
+
+    def _stored(self, index: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+        if device.type == "cuda" and self._fits(device):
+            if self._resident is None:
+                self._resident = self._from_map(torch.arange(len(self.clips))).to(device)
+            return self._resident[index]
+        return self._from_map(rows).to(device, non_blocking=True)
+
+    def _from_map(self, rows: Tensor) -> Tensor:
+        first = self._features[0].values
+        out = torch.empty(len(rows), *first.shape[1:], dtype=first.dtype)
+        for number, features in enumerate(self._features):
+            here = self._corpus[rows] == number
+            out[here] = features.values[self._row[rows[here]]]
+        return out
+
+    def _fits(self, device: torch.device) -> bool:
+        if self._resident is not None:
+            return True
+        free, _ = torch.cuda.mem_get_info(device)
+        return sum(f.values.nbytes for f in self._features) < free / 2
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation to normalise with, broadcastable to (B, C, F, T); frames behind a clip's end do
+        not count, and no clip outside the training side is read."""
+        if self.experiment.data.normalise == "none":
+            return torch.zeros(1), torch.ones(1)
+        if self.experiment.data.normalise == "imagenet":
+            mean, std = torch.tensor(IMAGENET)
+            return mean[:, None, None], std[:, None, None]
+        axes = (0, 2, 3) if self.feature.is_picture else (0, 3)
+        count, total, squares = torch.zeros(1), torch.zeros(1), torch.zeros(1)
+        for rows in torch.from_numpy(self.split.train).split(64):
+            batch = self.gather(rows, torch.device("cpu"))
+            x = self.feature.present(batch.stored).double()
+            heard = torch.arange(x.shape[-1]) < (batch.extent[:, None] * x.shape[-1]).ceil()  # (B, T)
+            x = x * heard[:, None, None]
+            count = count + heard.sum() * (x.shape[2] if self.feature.is_picture else 1)
+            total = total + x.sum(axes, keepdim=True)[0]
+            squares = squares + x.square().sum(axes, keepdim=True)[0]
+        mean = total / count
+        return mean.float(), (squares / count - mean.square()).clamp(min=1e-10).sqrt().float()
+
+    # Lightning's hooks
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        return self.loader(self.split.train, shuffled=True)
+
+    def val_dataloader(self) -> list[DataLoader[Tensor]]:
+        """The validation side, and fixed clean training clips that the loss gap is measured on."""
+        return [self.loader(self.split.val), self.loader(self.gap_clips())]
+
+    def gap_clips(self) -> NDArray[np.int64]:
+        count = min(self.experiment.fit.gap_clips, len(self.split.train))
+        chosen = np.random.default_rng(self.experiment.seed).permutation(self.split.train)[:count]
+        return np.sort(chosen)
+
+    def loader(self, index: NDArray[np.int64], shuffled: bool = False) -> DataLoader[Tensor]:
+        size = self.experiment.data.batch_size
+        batches: Batches
+        if shuffled:
+            ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+            batches = Batches(index, size, self.experiment.seed, *ranks)
+        else:
+            batches = Batches(index, size)
+        return DataLoader(_Indices(), sampler=batches, batch_size=None)
+
+    def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Tensor:
+        return batch.to(device, non_blocking=True)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
+        training = self.trainer is not None and self.trainer.training
+        take = self.gather_waveforms if training and self.waveforms_in_training else self.gather
+        return take(batch, batch.device)
+
+
+class _Indices(Dataset[Tensor]):
+    """A batch of indices is its own item."""
+
+    def __getitem__(self, batch: Tensor) -> Tensor:
+        return batch
+
+
+class Batches(Sampler[Tensor]):
+    """Batches of indices (B,). Shuffled ones depend on seed and epoch alone, and each rank takes its share of every
+    batch, so that the batch and its clips are the same on any number of devices.
+
+    A last batch that is short is left out where others are shuffled (batch norm, and ranks in step).
+    """
+
+    def __init__(self, index: NDArray[np.int64], size: int, seed: int | None = None, rank: int = 0, world: int = 1):
+        self.index, self.size, self.seed, self.rank, self.world = index, size, seed, rank, world
+        self.epoch = 0
+        if size % world:
+            raise UserError(f"data.batch_size: {size} cannot be shared evenly by {world} devices")
+
+    def set_epoch(self, epoch: int) -> None:  # called by Lightning before each epoch
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(1, len(self.index) // self.size) if self.seed is not None else -(-len(self.index) // self.size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        index = self.index
+        if self.seed is not None:
+            index = np.random.default_rng((self.seed, self.epoch)).permutation(index)
+            index = index[: max(self.world, len(index) // self.world * self.world)]
+        for number in range(len(self)):
+            yield torch.from_numpy(index[number * self.size : (number + 1) * self.size][self.rank :: self.world])

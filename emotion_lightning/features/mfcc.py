@@ -1,0 +1,43 @@
+"""Mel-frequency cepstral coefficients: the orthonormal DCT-II of the log-mel in dB over its bands, as in librosa."""
+
+import math
+
+import torch
+import torchaudio
+from torch import Tensor
+
+from emotion_lightning.features import Feature, fit_frames
+from emotion_lightning.features.log_mel import LogMel
+
+
+class MFCC(Feature):
+    """(B, samples) → (B, 1, coefficients, frames). Level-free but for coefficient 0, which is relative to the clip's maximum."""
+
+    def __init__(self, log_mel: LogMel, coefficients: int):
+        super().__init__()
+        self.log_mel = log_mel
+        bands = log_mel.bands
+        self.register_buffer("dct", torchaudio.functional.create_dct(coefficients, bands, norm="ortho"))  # (bands, C)
+        silence = torch.zeros(coefficients)
+        silence[0] = -log_mel.range_db * math.sqrt(bands)  # the DCT of a frame at the floor
+        self.register_buffer("silence", silence)
+
+    def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        spectrogram, counts = self.log_mel.spectrogram(waves, lengths)
+        x = torch.einsum("bft,fc->bct", spectrogram, self.get_buffer("dct"))
+        x, valid = fit_frames(x, counts, self.log_mel.frames, self.get_buffer("silence"))
+        return x[:, None], valid
+
+
+def build(
+    sample_rate: int,
+    *,
+    coefficients: int = 20,
+    bands: int = 128,
+    n_fft: int = 2048,
+    hop: int = 512,
+    frames: int = 128,
+    range_db: float = 80.0,
+) -> MFCC:
+    """librosa's defaults at the given rate; 128 frames of 512 samples are 4.1 s at 16 kHz."""
+    return MFCC(LogMel(sample_rate, bands, n_fft, hop, frames, range_db, log=True), coefficients)

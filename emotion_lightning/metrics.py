@@ -1,0 +1,51 @@
+"""Every figure that is reported comes from here: from labels and probabilities, on any number of clips."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_confusion_matrix,
+    multiclass_f1_score,
+    multiclass_recall,
+)
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """Each (classes,); a class without a clip has recall and F1 nan."""
+
+    recall: Tensor
+    f1: Tensor
+    clips: Tensor
+
+
+def scores(labels: Tensor, probabilities: Tensor) -> dict[str, float]:
+    """labels (N,) and probabilities (N, classes) → loss, accuracy, f1 (macro) and uar.
+
+    loss is the mean cross-entropy in nats. f1 and uar average over the classes that occur among the labels, as
+    scikit-learn's balanced_accuracy does (UAR: unweighted average recall, the field's main figure).
+    """
+    classes = per_class(labels, probabilities)
+    present = classes.clips > 0
+    picked = probabilities.gather(1, labels[:, None])[:, 0].double()
+    return {
+        "loss": float(-picked.clamp(min=1e-12).log().mean()),
+        "accuracy": float(multiclass_accuracy(probabilities, labels, probabilities.shape[1], average="micro")),
+        "f1": float(classes.f1[present].mean()),
+        "uar": float(classes.recall[present].mean()),
+    }
+
+
+def per_class(labels: Tensor, probabilities: Tensor) -> PerClass:
+    count = probabilities.shape[1]
+    clips = torch.bincount(labels, minlength=count)
+    nan = torch.where(clips > 0, 0.0, torch.nan)
+    recall = multiclass_recall(probabilities, labels, count, average="none") + nan
+    return PerClass(recall, multiclass_f1_score(probabilities, labels, count, average="none") + nan, clips)
+
+
+def confusion(labels: Tensor, probabilities: Tensor) -> Tensor:
+    """(classes, classes) counts: true class by row, predicted class by column."""
+    return multiclass_confusion_matrix(probabilities, labels, probabilities.shape[1])

@@ -1,0 +1,83 @@
+"""Any timm network as a body, with the head and the layer groups of DeepEmoNet's ResNet34 (fastai's).
+
+Weights: `imagenet` (downloaded by timm), `none`, or the path of a local file (.safetensors, .pth, .bin).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.models import Network
+
+
+class TimmBackbone(Network):
+    def __init__(self, body: nn.Module, classes: int, hidden: int):
+        super().__init__()
+        self.body = body
+        features = int(body.num_features)  # type: ignore[arg-type]
+        self.features = features
+        self.head = nn.Sequential(
+            nn.BatchNorm1d(2 * features),
+            nn.Dropout(0.25),
+            nn.Linear(2 * features, hidden),
+            nn.ReLU(),
+            nn.BatchNorm1d(hidden),
+            nn.Dropout(0.5),
+            nn.Linear(hidden, classes),
+        )
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        maps = self.body(x)  # (B, D, h, w) of a CNN, (B, h, w, D) of a Swin, (B, tokens, D) of a ViT
+        if maps.shape[1] != self.features:
+            maps = maps.movedim(-1, 1)
+        maps = maps.flatten(2)
+        return self.head(torch.cat([maps.amax(2), maps.mean(2)], dim=1))
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """First half of the stages, second half, head: stem…layer2 · layer3–4 · head of a ResNet."""
+        from timm.models import group_parameters
+
+        stages: dict[Any, list[str]] = group_parameters(self.body, self.body.group_matcher(coarse=True))  # type: ignore[operator]
+        named, order = dict(self.body.named_parameters()), sorted(stages)
+        cut = (len(order) + 1) // 2
+        halves = [[named[n] for stage in part for n in stages[stage]] for part in (order[:cut], order[cut:])]
+        return [*halves, list(self.head.parameters())]
+
+
+def build(
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    backbone: str = "resnet34",
+    weights: str = "imagenet",
+    hidden: int = 512,
+    options: dict[str, Any] | None = None,
+) -> TimmBackbone:
+    """`hidden`: width of the head's inner layer; `options` go to timm as they are (`{img_size: 256}` for a ViT)."""
+    import timm
+
+    if backbone.split(".")[0] not in timm.list_models():
+        raise UserError(f"model.backbone: timm has no network '{backbone}'{nearest(backbone, timm.list_models())}")
+    settings: dict[str, Any] = {"num_classes": 0, "global_pool": "", "in_chans": shape[0], **(options or {})}
+    if weights not in ("none", "imagenet"):
+        if not Path(weights).is_file():
+            raise UserError(f"model.weights: there is no file '{weights}' (or say `imagenet` or `none`)")
+        settings["pretrained_cfg_overlay"] = {"file": weights}
+    try:
+        body = timm.create_model(backbone, pretrained=weights != "none", **settings)
+    except (OSError, RuntimeError) as error:
+        raise UserError(_weights_message(backbone, weights, error)) from error
+    return TimmBackbone(body, classes, hidden)
+
+
+def _weights_message(backbone: str, weights: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:120]
+    if weights == "imagenet":
+        return (
+            f"model.weights: the ImageNet weights of {backbone} cannot be reached here ({reason}); "
+            'SET="model.weights=<file>" reads them from a file, SET="model.weights=none" starts from scratch'
+        )
+    return f"model.weights: {weights} does not fit {backbone} ({reason})"

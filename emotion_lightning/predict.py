@@ -1,0 +1,56 @@
+"""Emotions of audio files by a tracked run's best epoch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import torch
+
+from emotion_lightning import audio, tracking
+from emotion_lightning.corpora import media_files
+from emotion_lightning.errors import UserError
+from emotion_lightning.servable import EmotionModel, from_checkpoint
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One clip's probabilities by emotion, or what is wrong with the file."""
+
+    path: Path
+    probabilities: dict[str, float]
+    fault: str = ""
+
+    @property
+    def emotion(self) -> str:
+        return max(self.probabilities, key=lambda e: self.probabilities[e]) if self.probabilities else ""
+
+
+def predict(source: Path, run_id: str) -> Iterator[Prediction]:
+    """Each audio file at `source` (a file or a folder), decoded as the run's own clips were."""
+    if not source.exists():
+        raise UserError(f"AUDIO: there is no file or folder '{source}'")
+    if not (files := [source] if source.is_file() else list(media_files(source, audio.SUFFIXES))):
+        raise UserError(f"AUDIO: no audio file ({', '.join(sorted(audio.SUFFIXES))}) below '{source}'")
+    client = tracking.connect()
+    run = tracking.find(client, run_id)
+    try:
+        checkpoint = mlflow.artifacts.download_artifacts(
+            run_id=run.info.run_id, artifact_path="checkpoints/best.ckpt"
+        )
+    except Exception as error:  # a store says that an artifact is missing in errors of its own
+        raise UserError(
+            f"run {run_id} ({run.info.status}) keeps no checkpoint; RESUME={run_id} finishes a killed one"
+        ) from error
+    classifier = from_checkpoint(Path(checkpoint))
+    model = EmotionModel(classifier).eval()
+    settings = classifier.experiment.audio
+    for file in files:
+        try:
+            wave = audio.load(file, settings)
+        except audio.BadClip as fault:
+            yield Prediction(file, {}, str(fault))
+            continue
+        with torch.inference_mode():
+            row = model(torch.from_numpy(wave)[None])[0]
+        yield Prediction(file, dict(zip(classifier.classes, row.tolist(), strict=True)))

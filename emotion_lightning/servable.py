@@ -1,0 +1,46 @@
+"""A trained classifier as one network from waveforms to probabilities: what MLflow keeps, and what `predict` uses."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emotion_lightning import parts
+from emotion_lightning.classifier import EmotionClassifier
+from emotion_lightning.experiment import Experiment
+
+
+class EmotionModel(nn.Module):
+    """(B, samples) float32 mono waveforms at the experiment's rate, all of full length → (B, classes) probabilities."""
+
+    def __init__(self, classifier: EmotionClassifier):
+        super().__init__()
+        # the Lightning module itself would drag its trainer into the pickle
+        self.classifier = rebuild(classifier.hparams, classifier.state_dict())
+        self.classes = list(classifier.classes)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        lengths = torch.full((len(waves),), waves.shape[1], device=waves.device)
+        return self.classifier(*self.classifier.feature(waves, lengths)).softmax(1)
+
+
+def rebuild(hyperparameters: Mapping[str, Any], state: dict[str, Tensor]) -> EmotionClassifier:
+    """A classifier on the CPU in evaluation mode from what a checkpoint holds of it."""
+    tree = dict(hyperparameters["experiment"])
+    if "weights" in tree["model"]:
+        tree["model"] = {**tree["model"], "weights": "none"}  # its own weights follow
+    experiment = Experiment.model_validate(tree, strict=False)
+    feature = parts.entry("features", experiment.features.name)(
+        experiment.audio.sample_rate, **experiment.features.args
+    )
+    classifier = EmotionClassifier(experiment, feature, tuple(hyperparameters["shape"]), hyperparameters["classes"])
+    classifier.load_state_dict(state)
+    classifier.on_load_checkpoint({"state_dict": state})
+    return classifier.eval().cpu()
+
+
+def from_checkpoint(file: Path) -> EmotionClassifier:
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    return rebuild(checkpoint["hyper_parameters"], checkpoint["state_dict"])

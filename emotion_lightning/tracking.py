@@ -1,0 +1,291 @@
+"""Everything MLflow: where the store lies, one run from start to end, and finding runs again.
+
+Without MLFLOW_TRACKING_URI the store is mlruns/mlflow.db with artifacts in mlruns/artifacts. MLflow's fluent calls are
+used on rank zero only. There is no Lightning logger: each epoch's figures go in one batch whose step is the epoch.
+"""
+
+import logging
+import os
+import platform
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import psutil
+from filelock import FileLock
+from mlflow.entities import Metric, Param, Run, RunStatus
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from emotion_lightning.errors import UserError
+from emotion_lightning.experiment import Experiment
+
+ROOT = Path("mlruns")
+PARAM_LIMIT = 6000  # characters, MLflow's own
+
+
+class Killed(BaseException):
+    """SIGTERM, raised where the run stands so that it ends with the status KILLED."""
+
+
+def store() -> str:
+    """The tracking URI in force."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or _local_uri()
+
+
+def _local_uri() -> str:
+    return f"sqlite:///{(ROOT / 'mlflow.db').resolve()}"
+
+
+def connect() -> MlflowClient:
+    """The client of the store, which is made first where it is missing."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # warns of pickle at each model that is logged
+    if store() == _local_uri():
+        _make_local_store()
+    mlflow.set_tracking_uri(store())
+    return MlflowClient()
+
+
+def _make_local_store() -> None:
+    """SQLite in mlruns/, created under a lock: eight processes that migrate a fresh database at once crash each other."""
+    database, ready = ROOT / "mlflow.db", ROOT / ".ready"
+    if ready.exists() and database.exists():
+        return
+    ROOT.mkdir(exist_ok=True)
+    with FileLock(ROOT / ".lock"):
+        if not (ready.exists() and database.exists()):
+            MlflowClient(_local_uri()).search_experiments()
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")  # writers and the UI do not wait for each other
+            ready.touch()
+
+
+def _experiment_id(client: MlflowClient, name: str) -> str:
+    if found := client.get_experiment_by_name(name):
+        return str(found.experiment_id)
+    place = (ROOT / "artifacts").resolve().as_uri() if store() == _local_uri() else None
+    try:
+        return str(client.create_experiment(name, artifact_location=place))
+    except MlflowException:  # another process was faster
+        if found := client.get_experiment_by_name(name):
+            return str(found.experiment_id)
+        raise
+
+
+@dataclass
+class Tracked:
+    """An open run."""
+
+    client: MlflowClient
+    id: str
+    experiment_id: str
+    logged_to: int  # last epoch that an earlier start of this run has logged, -1 if none
+
+    def epoch(self, figures: Mapping[str, float], epoch: int) -> None:
+        """One epoch's metrics in one batch. An epoch that stands there already is not logged again."""
+        if epoch > self.logged_to:
+            now = int(time.time() * 1000)
+            self.client.log_batch(self.id, metrics=[Metric(k, v, now, epoch) for k, v in figures.items()])
+
+    def final(self, figures: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.id, metrics=[Metric(k, v, now, 0) for k, v in figures.items()])
+
+    def history(self, names: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
+        return {n: [(m.step, m.value) for m in self.client.get_metric_history(self.id, n)] for n in names}
+
+    def address(self) -> str:
+        """Where the run's page is, or will be once `make ui` serves the local store."""
+        page = f"/#/experiments/{self.experiment_id}/runs/{self.id}"
+        return store().rstrip("/") + page if store().startswith("http") else f"make ui → http://127.0.0.1:5000{page}"
+
+
+@contextmanager
+def run(experiment: Experiment, tags: Mapping[str, str], resume: str | None) -> Iterator[Tracked]:
+    """Opens a run, or goes on in one; on leaving it is FINISHED, KILLED (SIGTERM, Ctrl-C) or FAILED."""
+    client = connect()
+    sweep(client)
+    if resume:
+        known = find(client, resume)
+        history = client.get_metric_history(known.info.run_id, "loss/val")
+        tracked = Tracked(
+            client, known.info.run_id, known.info.experiment_id, max((m.step for m in history), default=-1)
+        )
+        mlflow.start_run(run_id=tracked.id, log_system_metrics=True)
+    else:
+        place = _experiment_id(client, "DEMO" if experiment.is_demo else "+".join(experiment.corpora))
+        title = f"{experiment.name} · {experiment.protocol.name}" + _fold(experiment)
+        active = mlflow.start_run(experiment_id=place, run_name=title, log_system_metrics=True)
+        tracked = Tracked(client, active.info.run_id, place, -1)
+        params = [Param(key, value[:PARAM_LIMIT]) for key, value in experiment.flat().items()]
+        for start in range(0, len(params), 100):  # MLflow's limit a call
+            client.log_batch(tracked.id, params=params[start : start + 100])
+    mlflow.set_tags({**tags, **_process()})
+    with _sigterm_raises():
+        try:
+            yield tracked
+        except (KeyboardInterrupt, SystemExit, Killed):
+            mlflow.end_run(RunStatus.to_string(RunStatus.KILLED))
+            raise
+        except BaseException:
+            mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
+            raise
+        mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
+
+
+def _fold(experiment: Experiment) -> str:
+    fold = experiment.protocol.args.get("fold")
+    return "" if fold is None else f" · fold {fold}"
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    def stop(signum: int, frame: Any) -> None:
+        raise Killed
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def find(client: MlflowClient, run_id: str) -> Run:
+    """The run of that id, or of an id that starts so."""
+    try:
+        if len(run_id) == 32:
+            return client.get_run(run_id)
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        matches = [r for r in client.search_runs(experiments, max_results=5000) if r.info.run_id.startswith(run_id)]
+    except MlflowException as error:
+        raise UserError(f"no run '{run_id}' at {mlflow.get_tracking_uri()} ({error.message})") from None
+    if len(matches) != 1:
+        raise UserError(
+            f"{len(matches) or 'no'} runs start with '{run_id}' at {mlflow.get_tracking_uri()}; `make ui` lists them"
+        )
+    return matches[0]
+
+
+def sweep(client: MlflowClient) -> None:
+    """Runs of this machine that stand as RUNNING and whose process is gone (SIGKILL, power) become KILLED."""
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    for stale in client.search_runs(experiments, "attributes.status = 'RUNNING'") if experiments else []:
+        tags = stale.data.tags
+        if tags.get("machine/host") == socket.gethostname() and not _alive(tags.get("machine/process", "")):
+            client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.KILLED))
+
+
+def _process() -> dict[str, str]:
+    started = int(psutil.Process().create_time())
+    return {"machine/host": socket.gethostname(), "machine/process": f"{os.getpid()} {started}"}
+
+
+def _alive(process: str) -> bool:
+    """`process` is "pid start-second", since pids are given out again."""
+    try:
+        pid, started = (int(part) for part in process.split())
+        return abs(psutil.Process(pid).create_time() - started) < 2
+    except (ValueError, psutil.Error):
+        return False
+
+
+def machine(device: str) -> dict[str, str]:
+    """Tags that say what a figure was computed on."""
+    return {
+        "machine/cores": str(len(os.sched_getaffinity(0))),
+        "machine/cpu": _cpu(),
+        "machine/device": device,
+        "machine/system": platform.platform(),
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    return names[0] if names else platform.processor()
+
+
+def commit() -> dict[str, str]:
+    """The source's git commit, with a mark where the tree differs from it; empty outside a checkout."""
+
+    def git(*words: str) -> str:
+        try:
+            return subprocess.run(
+                ["git", *words], capture_output=True, text=True, timeout=10, cwd=Path(__file__).parent
+            ).stdout.strip()
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+
+    revision = git("rev-parse", "HEAD")
+    dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+    return {"mlflow.source.git.commit": revision, "git/dirty": str(dirty)} if revision else {}
+
+
+def log_data(name: str, digest: str, side: str, counts: Mapping[str, str]) -> None:
+    """One side of the split as an MLflow input: corpora, digest of clips, features and split, counts by emotion."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    data = MetaDataset(  # type: ignore[abstract]
+        CodeDatasetSource(tags={"corpora": name}), name=name, digest=digest
+    )
+    mlflow.log_input(data, context=side, tags=dict(counts))
+
+
+def environment() -> str:
+    """Every installed distribution with its version, one a line, as pip freeze has them."""
+    found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    return "\n".join(
+        f"{name}=={version}" for name, version in sorted(found.items(), key=lambda item: item[0].lower())
+    )
+
+
+def requirements() -> list[str]:
+    """What a kept model needs to be loaded elsewhere; our own code travels with it."""
+    names = (
+        "torch",
+        "torchaudio",
+        "torchmetrics",
+        "lightning",
+        "timm",
+        "matplotlib",
+        "pydantic",
+        "pyyaml",
+        "soundfile",
+        "soxr",
+        "filelock",
+        "numpy",
+    )
+    return [f"{name}=={version(name)}" for name in names]
+
+
+def serve(port: int, say: Callable[[str], None]) -> None:
+    """MLflow's server over the store, lean (one worker, no job runner: 0.5 GB and not 3), until Ctrl-C."""
+    connect()
+    if store().startswith("http"):
+        say(f"the store is a server already: {store()}")
+        return
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise UserError(f"port {port} is in use (another `make ui`?); PORT=5001 takes another")
+    say(f"MLflow is at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with suppress(KeyboardInterrupt):
+        subprocess.run([*command, "--backend-store-uri", store()], env=environment, check=False)
