@@ -28,7 +28,7 @@ class Schedule(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         classifier, cycle = cast(EmotionClassifier, pl_module), self.cycle(trainer.current_epoch)
-        classifier.resize_to(cycle.size)
+        classifier.size = cycle.size
         classifier.freeze_body(cycle.frozen)
         if self.searched and cycle.first not in self.found:
             self.found[cycle.first] = search(

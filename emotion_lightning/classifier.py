@@ -2,6 +2,7 @@
 and the figures of each epoch. All but the network runs without gradients, in full precision, batched on the device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import lightning as L
 import torch
@@ -25,7 +26,6 @@ class EmotionClassifier(L.LightningModule):
     mean: Tensor
     std: Tensor
     class_weights: Tensor
-    trained_size: Tensor
 
     def __init__(self, experiment: Experiment, feature: Feature, shape: tuple[int, int, int], classes: Sequence[str]):
         """`shape` is (C, F, T) of what the feature presents. Statistics are set by `learn_from`, or by a checkpoint."""
@@ -51,7 +51,6 @@ class EmotionClassifier(L.LightningModule):
         self.register_buffer("mean", torch.zeros(normaliser))
         self.register_buffer("std", torch.ones(normaliser))
         self.register_buffer("class_weights", torch.ones(len(classes)))
-        self.register_buffer("trained_size", torch.tensor(0.0))
         self._seen: list[list[tuple[Tensor, Tensor]]] = [[], []]
 
     def learn_from(self, data: EmotionData) -> None:
@@ -132,12 +131,11 @@ class EmotionClassifier(L.LightningModule):
             seen.clear()
         self.log("loss/gap", losses["loss/val"] - losses["loss/train"])
 
-    def resize_to(self, size: int | None) -> None:
-        self.size = size
-        self.trained_size.fill_(size or 0)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["picture_size"] = self.size  # not a buffer: averaged weights would average it too
 
-    def on_load_checkpoint(self, checkpoint: dict[str, dict[str, Tensor]]) -> None:
-        self.size = int(checkpoint["state_dict"]["trained_size"]) or None
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.size = checkpoint["picture_size"]
 
     def freeze_body(self, frozen: bool) -> None:
         """All layer groups but the head stop learning, or learn; batch norms always do."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from emotion_lightning import parts, settings
 from emotion_lightning.errors import UserError
@@ -62,9 +63,16 @@ def train(
     """
     experiment = settings.load(name, [*(overrides or []), *_folders(data, cache)])
     from emotion_lightning import resume as resuming
+    from emotion_lightning.tracking import Killed
     from emotion_lightning.train import train as run
 
-    result = run(experiment, console, resuming.check(experiment, resume) if resume else None)
+    try:
+        result = run(experiment, console, resuming.check(experiment, resume) if resume else None)
+    except Killed as killed:
+        _say_error(
+            f"run {killed.run_id[:8]} was killed; the same command with RESUME={killed.run_id[:8]} goes on with it"
+        )
+        raise typer.Exit(128 + killed.signum) from None
     if result is None:
         return
     table = Table(
@@ -148,8 +156,12 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", soft_wrap=True, highlight=False)
+        _say_error(str(error))
         sys.exit(2)
+
+
+def _say_error(message: str) -> None:
+    Console(stderr=True).print("[red]error:[/]", Text(message), soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

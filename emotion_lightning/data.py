@@ -6,7 +6,7 @@ a step costs no Python per clip and no copy between processes.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning as L
 import numpy as np
@@ -26,7 +26,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Batch(NamedTuple):
-    rows: Tensor  # (B,) indices into EmotionData.clips
+    rows: Tensor  # (B,) indices into EmotionData.clips, on the CPU
     labels: Tensor  # (B,) class ids
     stored: Tensor  # (B, C, F, T), the feature's stored form; or (B, samples) waveforms where they are augmented
     extent: Tensor  # (B,) share of the time axis that holds the clip; or lengths in samples
@@ -104,33 +104,33 @@ class EmotionData(L.LightningDataModule):
             raise UserError(f"protocol {protocol.name} puts one and the same recording on two sides")
         return split
 
-    def digest(self) -> str:
-        """16 hex digits that name the clips, their features and the split."""
-        return cache.digest([f.key for f in self._features], *(self.split.side(side).tolist() for side in SIDES))
+    def digest(self, *sides: str) -> str:
+        """16 hex digits that name these sides' clips and their features."""
+        return cache.digest([f.key for f in self._features], *(self.split.side(side).tolist() for side in sides))
 
-    def gather(self, index: Tensor, device: torch.device) -> Batch:
-        """The clips of these indices as their stored features."""
-        rows = index.cpu()
-        labels = self.labels[rows].to(device, non_blocking=True)
+    def gather(self, rows: Tensor, device: torch.device) -> Batch:
+        """The clips of these indices (B,), given on the CPU, as their stored features on the device."""
         valid = torch.empty(len(rows))
         for number, features in enumerate(self._features):
             here = self._corpus[rows] == number
             valid[here] = features.valid[self._row[rows[here]]]
-        return Batch(index, labels, self._stored(index, rows, device), valid.to(device, non_blocking=True))
+        stored = self._stored(rows, device)
+        return Batch(
+            rows, self.labels[rows].to(device, non_blocking=True), stored, valid.to(device, non_blocking=True)
+        )
 
-    def gather_waveforms(self, index: Tensor, device: torch.device) -> Batch:
-        """The clips of these indices as (B, samples) waveforms, zero-padded behind, with lengths in samples."""
-        rows = index.cpu()
+    def gather_waveforms(self, rows: Tensor, device: torch.device) -> Batch:
+        """The same clips as (B, samples) waveforms, zero-padded behind, with lengths in samples."""
         pieces = [self._waves[self._corpus[i]].batch([int(self._row[i])]) for i in rows]
         lengths = torch.cat([length for _, length in pieces])
         waves = torch.nn.utils.rnn.pad_sequence([wave[0] for wave, _ in pieces], batch_first=True)
-        return Batch(index, self.labels[rows].to(device), waves.to(device), lengths.to(device))
+        return Batch(rows, self.labels[rows].to(device), waves.to(device), lengths.to(device))
 
-    def _stored(self, index: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+    def _stored(self, rows: Tensor, device: torch.device) -> Tensor:
         if device.type == "cuda" and self._fits(device):
             if self._resident is None:
                 self._resident = self._from_map(torch.arange(len(self.clips))).to(device)
-            return self._resident[index]
+            return self._resident[rows.to(device, non_blocking=True)]
         return self._from_map(rows).to(device, non_blocking=True)
 
     def _from_map(self, rows: Tensor) -> Tensor:
@@ -142,6 +142,7 @@ class EmotionData(L.LightningDataModule):
         return out
 
     def _fits(self, device: torch.device) -> bool:
+        """Whether all features take less than half of the GPU's free memory."""
         if self._resident is not None:
             return True
         free, _ = torch.cuda.mem_get_info(device)
@@ -190,15 +191,14 @@ class EmotionData(L.LightningDataModule):
             batches = Batches(index, size, self.experiment.seed, *ranks)
         else:
             batches = Batches(index, size)
-        return DataLoader(_Indices(), sampler=batches, batch_size=None)
+        # A generator of its own: else each start of an epoch would draw from torch's global one, and a resumed run, which
+        # starts its first epoch at another moment, would draw other augmentations than an unbroken one.
+        return DataLoader(_Indices(), sampler=batches, batch_size=None, generator=torch.Generator())
 
-    def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Tensor:
-        return batch.to(device, non_blocking=True)
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Batch:
+        """Indices → what they stand for, on the device; the indices themselves never leave the CPU."""
         training = self.trainer is not None and self.trainer.training
-        take = self.gather_waveforms if training and self.waveforms_in_training else self.gather
-        return take(batch, batch.device)
+        return (self.gather_waveforms if training and self.waveforms_in_training else self.gather)(batch, device)
 
 
 class _Indices(Dataset[Tensor]):

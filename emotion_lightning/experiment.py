@@ -19,6 +19,7 @@ def _tidy_parts(value: Any) -> Any:
     )
 
 
+Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
 Parts = Annotated[dict[str, Args], BeforeValidator(_tidy_parts)]
 
 
@@ -97,7 +98,7 @@ class Fit(Settings):
     gap_clips: int = Field(
         384, ge=1, description="training clips on which the clean training loss is measured an epoch"
     )
-    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
+    precision: Annotated[Precision, BeforeValidator(lambda value: "32" if value == 32 else value)] = "auto"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(1, ge=1)
     log_model: bool = Field(True, description="keep the servable model and the checkpoints as artifacts of the run")
@@ -121,7 +122,10 @@ class Experiment(Settings):
         return "demo" in self.corpora
 
     def signature(self) -> str:
-        """16 hex digits that name what is computed: equal for equal settings, whatever the file or the machine."""
+        """16 hex digits that name what is computed: equal for equal settings, whatever the file or the machine.
+
+        The order of stages, corpora and augmentations is part of it, since it changes the outcome.
+        """
         settings = self.model_dump(
             mode="json",
             exclude={
@@ -131,7 +135,7 @@ class Experiment(Settings):
                 "fit": {"accelerator", "devices", "log_model"},
             },
         )
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     def flat(self) -> dict[str, str]:
         """Every setting by its dotted path, as MLflow's params hold them."""

@@ -119,7 +119,7 @@ def probabilities(classifier: EmotionClassifier, data: EmotionData, index: NDArr
     result = []
     with torch.inference_mode(), torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
         for rows in data.loader(index):
-            batch = data.gather(rows.to(device), device)
+            batch = data.gather(rows, device)
             result.append(classifier(batch.stored, batch.extent).softmax(1).cpu())
     return torch.cat(result)
 
@@ -128,7 +128,9 @@ def _checkpoints(settings: Fit, work: Path) -> tuple[ModelCheckpoint, ModelCheck
     """One for the best epoch's weights, one for the whole state after every epoch; both written whole or not at all."""
     common: dict[str, Any] = {"dirpath": work, "save_on_train_epoch_end": True, "enable_version_counter": False}
     mode = "min" if settings.monitor.startswith("loss") else "max"
-    best = ModelCheckpoint(filename="best", monitor=settings.monitor, mode=mode, save_weights_only=True, **common)
+    # Lightning leaves callbacks out of a checkpoint of weights only, and with them the averaged weights
+    light = settings.ema is None
+    best = ModelCheckpoint(filename="best", monitor=settings.monitor, mode=mode, save_weights_only=light, **common)
     last = ModelCheckpoint(filename="last", **common)
     return best, last
 

@@ -46,11 +46,11 @@ def _step(
     data: EmotionData, classifier: EmotionClassifier, index: torch.Tensor, optimizer: torch.optim.Optimizer
 ) -> float:
     take = data.gather_waveforms if data.waveforms_in_training else data.gather
-    x, valid, targets = classifier.augmented(take(index.to(classifier.device), classifier.device))
+    x, valid, targets = classifier.augmented(take(index, classifier.device))
     with classifier.trainer.precision_plugin.train_step_context():
         logits = classifier.network(x, valid).float()
     loss = torch.nn.functional.cross_entropy(logits, targets, weight=classifier.class_weights)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return float(loss)
+    return float(loss.detach())

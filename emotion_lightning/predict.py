@@ -10,7 +10,7 @@ import torch
 from emotion_lightning import audio, tracking
 from emotion_lightning.corpora import media_files
 from emotion_lightning.errors import UserError
-from emotion_lightning.servable import EmotionModel, from_checkpoint
+from emotion_lightning.servable import from_checkpoint
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,8 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
         raise UserError(
             f"run {run_id} ({run.info.status}) keeps no checkpoint; RESUME={run_id} finishes a killed one"
         ) from error
-    classifier = from_checkpoint(Path(checkpoint))
-    model = EmotionModel(classifier).eval()
-    settings = classifier.experiment.audio
+    model = from_checkpoint(Path(checkpoint))
+    settings = model.classifier.experiment.audio
     for file in files:
         try:
             wave = audio.load(file, settings)
@@ -53,4 +52,4 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
             continue
         with torch.inference_mode():
             row = model(torch.from_numpy(wave)[None])[0]
-        yield Prediction(file, dict(zip(classifier.classes, row.tolist(), strict=True)))
+        yield Prediction(file, dict(zip(model.classes, row.tolist(), strict=True)))

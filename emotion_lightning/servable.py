@@ -16,18 +16,19 @@ class EmotionModel(nn.Module):
     """(B, samples) float32 mono waveforms at the experiment's rate, all of full length → (B, classes) probabilities."""
 
     def __init__(self, classifier: EmotionClassifier):
+        """`classifier` as `rebuild` gives it: one that was trained drags its trainer into the pickle."""
         super().__init__()
-        # the Lightning module itself would drag its trainer into the pickle
-        self.classifier = rebuild(classifier.hparams, classifier.state_dict())
-        self.classes = list(classifier.classes)
+        self.classifier = classifier
+        self.classes = classifier.classes
 
     def forward(self, waves: Tensor) -> Tensor:
         lengths = torch.full((len(waves),), waves.shape[1], device=waves.device)
         return self.classifier(*self.classifier.feature(waves, lengths)).softmax(1)
 
 
-def rebuild(hyperparameters: Mapping[str, Any], state: dict[str, Tensor]) -> EmotionClassifier:
+def rebuild(checkpoint: Mapping[str, Any]) -> EmotionClassifier:
     """A classifier on the CPU in evaluation mode from what a checkpoint holds of it."""
+    hyperparameters = checkpoint["hyper_parameters"]
     tree = dict(hyperparameters["experiment"])
     if "weights" in tree["model"]:
         tree["model"] = {**tree["model"], "weights": "none"}  # its own weights follow
@@ -36,11 +37,10 @@ def rebuild(hyperparameters: Mapping[str, Any], state: dict[str, Tensor]) -> Emo
         experiment.audio.sample_rate, **experiment.features.args
     )
     classifier = EmotionClassifier(experiment, feature, tuple(hyperparameters["shape"]), hyperparameters["classes"])
-    classifier.load_state_dict(state)
-    classifier.on_load_checkpoint({"state_dict": state})
-    return classifier.eval().cpu()
+    classifier.load_state_dict(checkpoint["state_dict"])
+    classifier.on_load_checkpoint(dict(checkpoint))
+    return classifier.eval()
 
 
-def from_checkpoint(file: Path) -> EmotionClassifier:
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    return rebuild(checkpoint["hyper_parameters"], checkpoint["state_dict"])
+def from_checkpoint(file: Path) -> EmotionModel:
+    return EmotionModel(rebuild(torch.load(file, map_location="cpu", weights_only=True)))

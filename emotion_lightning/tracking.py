@@ -35,7 +35,12 @@ PARAM_LIMIT = 6000  # characters, MLflow's own
 
 
 class Killed(BaseException):
-    """SIGTERM, raised where the run stands so that it ends with the status KILLED."""
+    """SIGTERM or Ctrl-C, raised where the run stands so that it ends with the status KILLED."""
+
+    def __init__(self, signum: int):
+        super().__init__(signum)
+        self.signum = signum
+        self.run_id = ""
 
 
 def store() -> str:
@@ -133,10 +138,11 @@ def run(experiment: Experiment, tags: Mapping[str, str], resume: str | None) -> 
         for start in range(0, len(params), 100):  # MLflow's limit a call
             client.log_batch(tracked.id, params=params[start : start + 100])
     mlflow.set_tags({**tags, **_process()})
-    with _sigterm_raises():
+    with _signals_raise():
         try:
             yield tracked
-        except (KeyboardInterrupt, SystemExit, Killed):
+        except Killed as killed:
+            killed.run_id = tracked.id
             mlflow.end_run(RunStatus.to_string(RunStatus.KILLED))
             raise
         except BaseException:
@@ -151,15 +157,16 @@ def _fold(experiment: Experiment) -> str:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _signals_raise() -> Iterator[None]:
     def stop(signum: int, frame: Any) -> None:
-        raise Killed
+        raise Killed(signum)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def find(client: MlflowClient, run_id: str) -> Run:

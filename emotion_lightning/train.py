@@ -23,7 +23,7 @@ from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.data import EmotionData
 from emotion_lightning.experiment import Experiment
 from emotion_lightning.protocols import SIDES
-from emotion_lightning.servable import EmotionModel
+from emotion_lightning.servable import from_checkpoint
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def train(experiment: Experiment, console: Console, resume: str | None = None) -
         if experiment.fit.log_model:
             for checkpoint in (fitted.best, fitted.last):
                 mlflow.log_artifact(str(checkpoint), "checkpoints")
-            _log_model(fitted.classifier)
+            _log_model(fitted.best if experiment.fit.keep == "best" else fitted.last)
     shutil.rmtree(work)
     return result
 
@@ -102,6 +102,7 @@ def _tags(experiment: Experiment, data: EmotionData) -> dict[str, str]:
         "signature": experiment.signature(),
         "protocol": experiment.protocol.name,
         "corpora": "+".join(experiment.corpora),
+        "data/digest": data.digest(*SIDES),
         "seed": str(experiment.seed),
         "DEMO": str(experiment.is_demo),
         "machine/precision": learn.precision(experiment.fit),
@@ -123,7 +124,7 @@ def _log_start(experiment: Experiment, data: EmotionData) -> None:
         clips = [data.clips[i] for i in data.split.side(side)]
         counts = {f"clips/{emotion}": str(n) for emotion, n in Counter(c.emotion for c in clips).items()}
         speakers = str(len({clip.speaker for clip in clips}))
-        tracking.log_data(name, data.digest(), side, {"clips": str(len(clips)), "speakers": speakers, **counts})
+        tracking.log_data(name, data.digest(side), side, {"clips": str(len(clips)), "speakers": speakers, **counts})
     if data.bad_clips:
         mlflow.log_text("\n".join(data.bad_clips), "bad_clips.txt")
         mlflow.set_tag("bad_clips", str(len(data.bad_clips)))
@@ -185,19 +186,20 @@ def _write_per_class(file: Path, classes: Iterable[str], scores: metrics.PerClas
             writer.writerow([emotion, int(clips), f"{recall:.4f}", f"{f1:.4f}"])
 
 
-def _log_model(classifier: EmotionClassifier) -> None:
+def _log_model(checkpoint: Path) -> None:
     """Waveforms → probabilities as an MLflow model. Our code travels with it; a user's own parts must be on the path
     where it is loaded."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    waves, probabilities = (TensorSpec(np.dtype("float32"), (-1, width)) for width in (-1, len(classifier.classes)))
+    model = from_checkpoint(checkpoint)
+    waves, probabilities = (TensorSpec(np.dtype("float32"), (-1, width)) for width in (-1, len(model.classes)))
     mlflow.pytorch.log_model(
-        EmotionModel(classifier),
+        model,
         name="model",
         signature=ModelSignature(Schema([waves]), Schema([probabilities])),
         serialization_format="pickle",
         code_paths=[str(Path(__file__).parent)],
         pip_requirements=tracking.requirements(),
-        metadata={"classes": list(classifier.classes)},
+        metadata={"classes": list(model.classes)},
     )

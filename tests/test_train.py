@@ -1,0 +1,369 @@
+"""One run from settings to MLflow, on a small DEMO corpus: what is logged, what is kept, what a failure leaves."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import soundfile
+import torch
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from emotion_lightning import settings, tracking
+from emotion_lightning.errors import UserError
+from emotion_lightning.experiment import Experiment
+from emotion_lightning.predict import predict
+from emotion_lightning.train import Result, train
+
+REPOSITORY = Path(__file__).parent.parent
+SMALL = {
+    "corpora": {"demo": {"speakers": 4, "takes": 1}},
+    "protocol": {"name": "speaker_folds", "folds": 3},
+    "features": {"name": "picture", "height": 32, "width": 32},
+    "augment": {"mixup": {}, "image_transforms": {}},
+    "model": {"name": "small_cnn", "width": 8},
+    "data": {"batch_size": 16},
+    "fit": {"stages": {"small": {"size": 16, "epochs": 1}, "large": {"size": 32, "epochs": 2}}, "gap_clips": 32},
+}
+
+
+def small(cache: Path, **overrides: str) -> Experiment:
+    tree = settings._merge({}, {**SMALL, "name": "small"}, "test", {})
+    for path, value in {"data.cache": str(cache), **overrides}.items():
+        tree = settings._merge(tree, settings._parse_override(f"{path}={value}"), "test", {})
+    return settings.check(tree)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory):
+    """A folder of its own that holds mlruns/ for all tests here, since making a fresh store takes seconds."""
+    before, folder = Path.cwd(), tmp_path_factory.mktemp("workplace")
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def finished(workplace: Path, demo_data: Path) -> Result:
+    result = train(small(demo_data), Console(quiet=True))
+    assert result is not None
+    return result
+
+
+def test_a_run_finishes_and_logs_every_epoch_by_metric_and_side(finished: Result) -> None:
+    client = MlflowClient()
+    run = client.get_run(finished.run_id)
+    assert run.info.status == "FINISHED"
+    for name in ("loss", "accuracy", "f1", "uar"):
+        for side in ("train", "val"):
+            assert [m.step for m in client.get_metric_history(finished.run_id, f"{name}/{side}")] == [0, 1, 2]
+    gaps = [m.value for m in client.get_metric_history(finished.run_id, "loss/gap")]
+    losses = [[m.value for m in client.get_metric_history(finished.run_id, f"loss/{s}")] for s in ("train", "val")]
+    assert gaps == pytest.approx([val - train for train, val in zip(*losses, strict=True)], abs=1e-6)
+    assert [m.value for m in client.get_metric_history(finished.run_id, "picture_size")] == [16, 32, 32]
+    assert {"best/uar", "test/uar", "test/accuracy", "test/f1", "test/loss", "lr", "clips_per_second"} <= set(
+        run.data.metrics
+    )
+
+
+def test_a_run_says_what_it_was(finished: Result) -> None:
+    run = MlflowClient().get_run(finished.run_id)
+    assert run.data.params["augment.mixup.alpha"] == "0.4"
+    assert run.data.params["fit.stages.large.size"] == "32"
+    assert {"signature", "protocol", "machine/cpu", "machine/precision", "mlflow.source.git.commit"} <= set(
+        run.data.tags
+    )
+    assert run.data.tags["DEMO"] == "True"
+    sides = [{tag.key: tag.value for tag in data.tags} for data in run.inputs.dataset_inputs]
+    assert {side["mlflow.data.context"] for side in sides} == {"train", "val", "test"}
+    assert len({data.dataset.digest for data in run.inputs.dataset_inputs}) == 3
+    assert sum(int(side["clips"]) for side in sides) == 128
+
+
+def test_everything_a_reader_needs_is_kept_with_the_run(finished: Result) -> None:
+    client = MlflowClient()
+    kept = {a.path for a in client.list_artifacts(finished.run_id)}
+    assert {
+        "settings.yaml",
+        "environment.txt",
+        "predictions.csv",
+        "per_class.csv",
+        "confusion.png",
+        "loss_gap.png",
+    } <= kept
+    checkpoints = {a.path for a in client.list_artifacts(finished.run_id, "checkpoints")}
+    assert checkpoints == {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+
+
+def test_the_predictions_of_each_clip_give_the_figures_again(finished: Result) -> None:
+    with Path(
+        mlflow.artifacts.download_artifacts(run_id=finished.run_id, artifact_path="predictions.csv")
+    ).open() as file:
+        rows = [row for row in csv.DictReader(file) if row["side"] == "test"]
+    right = sum(row["emotion"] == row["predicted"] for row in rows) / len(rows)
+    assert right == pytest.approx(finished.figures["test/accuracy"])
+    assert all(sum(float(row[e]) for e in finished.classes) == pytest.approx(1, abs=1e-4) for row in rows)
+
+
+def test_the_run_leaves_nothing_but_mlruns(finished: Result, workplace: Path) -> None:
+    assert [p.name for p in workplace.iterdir()] == ["mlruns"]
+    assert list((workplace / "mlruns" / "checkpoints").iterdir()) == []
+
+
+def test_the_same_seed_gives_the_same_figures_to_the_last_digit_and_another_seed_others(
+    finished: Result, demo_data: Path
+) -> None:
+    again = train(small(demo_data), Console(quiet=True))
+    other = train(small(demo_data, seed="1"), Console(quiet=True))
+    assert again is not None and other is not None
+    same = {name: value for name, value in finished.figures.items() if name != "seconds"}
+    assert {name: again.figures[name] for name in same} == same
+    assert torch.equal(again.probabilities, finished.probabilities)
+    assert not torch.equal(other.probabilities, finished.probabilities)
+
+
+def test_the_kept_model_gives_the_probabilities_that_were_tested(finished: Result, demo_data: Path) -> None:
+    models = MlflowClient().search_logged_models(
+        [MlflowClient().get_run(finished.run_id).info.experiment_id],
+        filter_string=f"source_run_id = '{finished.run_id}'",
+    )
+    model = mlflow.pyfunc.load_model(models[0].model_uri)
+    assert model.metadata.signature is not None
+    with Path(
+        mlflow.artifacts.download_artifacts(run_id=finished.run_id, artifact_path="predictions.csv")
+    ).open() as file:
+        row = next(r for r in csv.DictReader(file) if r["side"] == "test")
+    clip = next((demo_data).rglob(f"{row['clip'].removeprefix('DEMO-')}.wav"))
+    from emotion_lightning import audio
+
+    wave = audio.load(clip, small(demo_data).audio)
+    probabilities = model.predict(wave[None])[0]
+    # the run computed in bf16 where the processor does; the kept model computes in fp32
+    assert probabilities == pytest.approx([float(row[e]) for e in finished.classes], abs=0.03)
+
+
+def test_predict_names_every_file_and_says_which_it_cannot_hear(
+    finished: Result, demo_data: Path, tmp_path: Path
+) -> None:
+    clip = next(demo_data.rglob("03-01-05-*.wav"))
+    samples, rate = soundfile.read(clip)
+    soundfile.write(tmp_path / "voice.flac", samples, rate)
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
+    (tmp_path / "broken.wav").write_bytes(b"")
+    found = {p.path.name: p for p in predict(tmp_path, finished.run_id[:8])}
+    assert found["voice.flac"].emotion in finished.classes
+    assert sum(found["voice.flac"].probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert "silent" in found["silence.wav"].fault and "empty" in found["broken.wav"].fault
+
+
+def test_an_unknown_run_or_file_is_told_in_one_line(finished: Result, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no file or folder"):
+        list(predict(tmp_path / "nothing.wav", finished.run_id))
+    (tmp_path / "a.wav").touch()
+    with pytest.raises(UserError, match="no runs start with 'ffffffffff'"):
+        list(predict(tmp_path, "ffffffffff"))
+
+
+def test_a_fault_in_a_part_leaves_no_run(finished: Result, demo_data: Path) -> None:
+    before = len(mlflow.search_runs(search_all_experiments=True))
+    with pytest.raises(UserError, match="no network 'resnet3a'; did you mean"):
+        train(small(demo_data, model="{name: timm_backbone, backbone: resnet3a, weights: none}"), Console(quiet=True))
+    assert len(mlflow.search_runs(search_all_experiments=True)) == before
+
+
+def test_a_crash_in_training_leaves_a_failed_run(
+    finished: Result, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = small(
+        demo_data, **{"data.batch_size": "1", "model": "{name: timm_backbone, backbone: resnet10t, weights: none}"}
+    )
+    with pytest.raises(ValueError, match="more than 1 value per channel"):  # batch norm of one clip
+        train(experiment, Console(quiet=True))
+    newest = mlflow.search_runs(search_all_experiments=True, order_by=["start_time DESC"]).iloc[0]
+    assert newest.status == "FAILED"
+
+
+def test_a_run_whose_process_is_gone_becomes_killed(finished: Result) -> None:
+    client = tracking.connect()
+    place = client.get_run(finished.run_id).info.experiment_id
+    gone = client.create_run(place, tags={"machine/host": os.uname().nodename, "machine/process": "999999 1"})
+    alive = client.create_run(place, tags={"machine/host": os.uname().nodename, **tracking._process()})
+    elsewhere = client.create_run(place, tags={"machine/host": "another", "machine/process": "999999 1"})
+    tracking.sweep(client)
+    statuses = [client.get_run(r.info.run_id).info.status for r in (gone, alive, elsewhere)]
+    assert statuses == ["KILLED", "RUNNING", "RUNNING"]
+    for run in (alive, elsewhere):
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+OPTIONS = [
+    {"fit.ema": "0.9"},
+    {"fit.lr_search": "true"},
+    {"fit.label_smoothing": "0.1", "fit.class_weights": "balanced", "fit.clip_grad": "1.0"},
+    {"fit.optimizer": "sgd", "fit.keep": "last", "fit.monitor": "loss/val"},
+    {"augment.noise": "{}", "augment.spec_augment": "{max_bands: 4, max_frames: 4}"},
+    {
+        "features": "{name: log_mel, frames: 64}",
+        "augment.image_transforms": "off",
+        "fit.stages.small": "off",
+        "fit.stages.large.size": "null",
+    },
+    {"fit.stages.small": "{size: 16, frozen_epochs: 1, epochs: 1}", "fit.precision": "32"},
+    {"features.width": "48", "data.normalise": "imagenet"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: " ".join(o))
+def test_every_option_trains(finished: Result, demo_data: Path, options: dict[str, str]) -> None:
+    result = train(small(demo_data, **{"fit.log_model": "false", **options}), Console(quiet=True))
+    assert result is not None and np.isfinite(result.figures["test/loss"])
+    history = {m.step: m.value for m in MlflowClient().get_metric_history(result.run_id, "loss/val")}
+    assert result.figures["best/loss"] == pytest.approx(history[int(result.figures["best/epoch"])], rel=1e-5)
+
+
+def command(*words: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
+    variables.pop("MLFLOW_TRACKING_URI", None)  # the tests above have set it for this process
+    return subprocess.Popen(
+        [sys.executable, "-m", "emotion_lightning", *words],
+        cwd=cwd,
+        env=variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def write_small(folder: Path, cache: Path, **overrides: str) -> str:
+    """The small experiment as a YAML file in the folder; returns its name."""
+    import yaml
+
+    tree = small(cache, **overrides).model_dump(mode="json")
+    del tree["name"]
+    (folder / "small.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    return "small.yaml"
+
+
+def figures_of(folder: Path, run_id: str | None = None) -> dict[str, float]:
+    client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    run = next(r for r in runs if run_id in (None, r.info.run_id))
+    timed = ("seconds", "clips_per_second", "system/")
+    return {k: v for k, v in run.data.metrics.items() if not k.startswith(timed)}
+
+
+def runs_of(folder: Path) -> list[mlflow.entities.Run]:
+    client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"fit.ema": "0.9"}], ids=["plain", "ema"])
+def test_a_run_killed_in_its_second_epoch_goes_on_to_the_figures_of_an_unbroken_one(
+    tmp_path: Path, demo_data: Path, options: dict[str, str]
+) -> None:
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    for folder in (unbroken, broken):
+        folder.mkdir()
+        name = write_small(folder, demo_data, **{"fit.stages.large.epochs": "4", "model.width": "32", **options})
+    whole = command("train", name, cwd=unbroken)
+    assert whole.wait(300) == 0, whole.stderr.read()
+    first = command("train", name, cwd=broken)
+    last = broken / "mlruns" / "checkpoints"
+    until(lambda: any(last.glob("*/last.ckpt")) or first.poll() is not None)
+    first.kill()  # epoch 1 is on disk, epoch 2 is under way
+    assert first.wait() == -signal.SIGKILL
+    (run,) = runs_of(broken)
+    assert run.info.status == "RUNNING"  # nobody could say otherwise
+    second = command("train", name, "--resume", run.info.run_id[:10], cwd=broken)
+    assert second.wait(300) == 0, second.stderr.read()
+    (run,) = runs_of(broken)
+    assert run.info.status == "FINISHED"
+    assert figures_of(broken) == figures_of(unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_terminated_run_is_killed_and_says_how_to_go_on(
+    tmp_path: Path, demo_data: Path, signum: signal.Signals
+) -> None:
+    name = write_small(tmp_path, demo_data, **{"fit.stages.large.epochs": "500"})
+    process = command("train", name, cwd=tmp_path)
+    until(lambda: any((tmp_path / "mlruns" / "checkpoints").glob("*/last.ckpt")) or process.poll() is not None)
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum
+    (run,) = runs_of(tmp_path)
+    assert run.info.status == "KILLED"
+    assert f"RESUME={run.info.run_id[:8]}" in err and "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_two_ranks_leave_one_run_and_the_test_figures_of_one(tmp_path: Path, demo_data: Path) -> None:
+    """Without batch norm, dropout and augmentation, the two halves of a batch give the gradient of the whole."""
+    plain = {
+        "model": "{name: small_cnn, width: 8, norm: group, dropout: 0.0}",
+        "augment.mixup": "off",
+        "augment.image_transforms": "off",
+        "fit.precision": "32",
+    }
+    figures = {}
+    for devices in ("1", "2"):
+        folder = tmp_path / devices
+        folder.mkdir()
+        name = write_small(folder, demo_data, **plain)
+        process = command("train", name, f"fit.devices={devices}", "fit.accelerator=cpu", cwd=folder)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        (run,) = runs_of(folder)
+        assert run.info.status == "FINISHED"
+        figures[devices] = figures_of(folder)
+    assert figures["1"].keys() == figures["2"].keys()
+    for name in ("test/accuracy", "test/uar", "test/f1"):
+        assert figures["2"][name] == figures["1"][name]
+    assert figures["2"]["test/loss"] == pytest.approx(figures["1"]["test/loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_ranks_freeze_and_augment(tmp_path: Path, demo_data: Path) -> None:
+    stage = {
+        "fit.stages.small": "{size: 16, frozen_epochs: 1, epochs: 1}",
+        "fit.devices": "2",
+        "fit.accelerator": "cpu",
+    }
+    process = command("train", write_small(tmp_path, demo_data, **stage), cwd=tmp_path)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert [run.info.status for run in runs_of(tmp_path)] == ["FINISHED"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", settings.names())
+def test_every_shipped_experiment_takes_a_step(workplace: Path, demo_data: Path, name: str) -> None:
+    """On DEMO clips, with a batch an epoch and no downloaded weights; all else as the file says."""
+    experiment = settings.load(name)
+    tree = experiment.model_dump(mode="json")
+    tree["corpora"] = {"demo": {"speakers": 4, "takes": 1}}
+    tree["data"] |= {"cache": str(demo_data), "batch_size": 48}
+    tree["fit"] |= {"log_model": False}
+    if "weights" in tree["model"]:
+        tree["model"]["weights"] = "none"
+    for stage in tree["fit"]["stages"].values():
+        stage |= {"rounds": 1, "frozen_epochs": min(1, stage["frozen_epochs"]), "epochs": min(1, stage["epochs"])}
+    result = train(settings.check(tree), Console(quiet=True))
+    assert result is not None and np.isfinite(result.figures["test/loss"])
+
+
+def until(true: object, seconds: float = 120) -> None:
+    assert callable(true)
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
