@@ -141,9 +141,9 @@ def experiments() -> None:
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000) -> None:
     """Open MLflow's web pages for mlruns/, on this machine only."""
-    from emotion_lightning import tracking
+    from emotion_lightning.ui import serve
 
-    tracking.serve(port, console.print)
+    serve(port, console.print)
 
 
 def _folders(data: Path | None, cache: Path | None) -> list[str]:

@@ -4,7 +4,6 @@ The loader yields indices only. The features they stand for lie on the GPU where
 a step costs no Python per clip and no copy between processes.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from emotion_lightning import cache, parts
+from emotion_lightning.batches import Batches, Indices
 from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, with_content
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Experiment
@@ -47,6 +47,7 @@ class EmotionData(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.clips:
             return
+        self.notes, self.bad_clips = [], []
         experiment = self.experiment
         self.feature: Feature = parts.entry("features", experiment.features.name)(
             experiment.audio.sample_rate, **experiment.features.args
@@ -61,14 +62,12 @@ class EmotionData(L.LightningDataModule):
             clips += [found[row] for row in kept]
             where += [(len(self._features) - 1, row) for row in kept]
         if self.bad_clips and (experiment.data.on_bad_clip == "stop" or not clips):
-            raise UserError(
-                "\n".join(
-                    [
-                        f'{len(self.bad_clips)} bad clips; SET="data.on_bad_clip=skip" goes on without them',
-                        *self.bad_clips,
-                    ]
-                )
+            way_out = (
+                '; SET="data.on_bad_clip=skip" goes on without them'
+                if experiment.data.on_bad_clip == "stop"
+                else ", and no other"
             )
+            raise UserError("\n".join([f"{len(self.bad_clips)} bad clips{way_out}", *self.bad_clips]))
         self._corpus, self._row = torch.tensor(where).reshape(-1, 2).T
         self.classes = classes(clips)
         self.labels = torch.tensor([self.classes.index(clip.emotion) for clip in clips])
@@ -104,9 +103,11 @@ class EmotionData(L.LightningDataModule):
             raise UserError(f"protocol {protocol.name} puts one and the same recording on two sides")
         return split
 
-    def digest(self, *sides: str) -> str:
+    def digest(self, side: str, *sides: str) -> str:
         """16 hex digits that name these sides' clips and their features."""
-        return cache.digest([f.key for f in self._features], *(self.split.side(side).tolist() for side in sides))
+        return cache.digest(
+            [f.key for f in self._features], *(self.split.side(side).tolist() for side in (side, *sides))
+        )
 
     def gather(self, rows: Tensor, device: torch.device) -> Batch:
         """The clips of these indices (B,), given on the CPU, as their stored features on the device."""
@@ -161,7 +162,7 @@ class EmotionData(L.LightningDataModule):
         for rows in torch.from_numpy(self.split.train).split(64):
             batch = self.gather(rows, torch.device("cpu"))
             x = self.feature.present(batch.stored).double()
-            heard = torch.arange(x.shape[-1]) < (batch.extent[:, None] * x.shape[-1]).ceil()  # (B, T)
+            heard = torch.arange(x.shape[-1]) < (batch.extent[:, None] * x.shape[-1]).round()  # (B, T)
             x = x * heard[:, None, None]
             count = count + heard.sum() * (x.shape[2] if self.feature.is_picture else 1)
             total = total + x.sum(axes, keepdim=True)[0]
@@ -193,44 +194,9 @@ class EmotionData(L.LightningDataModule):
             batches = Batches(index, size)
         # A generator of its own: else each start of an epoch would draw from torch's global one, and a resumed run, which
         # starts its first epoch at another moment, would draw other augmentations than an unbroken one.
-        return DataLoader(_Indices(), sampler=batches, batch_size=None, generator=torch.Generator())
+        return DataLoader(Indices(), sampler=batches, batch_size=None, generator=torch.Generator())
 
     def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Batch:
         """Indices → what they stand for, on the device; the indices themselves never leave the CPU."""
         training = self.trainer is not None and self.trainer.training
         return (self.gather_waveforms if training and self.waveforms_in_training else self.gather)(batch, device)
-
-
-class _Indices(Dataset[Tensor]):
-    """A batch of indices is its own item."""
-
-    def __getitem__(self, batch: Tensor) -> Tensor:
-        return batch
-
-
-class Batches(Sampler[Tensor]):
-    """Batches of indices (B,). Shuffled ones depend on seed and epoch alone, and each rank takes its share of every
-    batch, so that the batch and its clips are the same on any number of devices.
-
-    A last batch that is short is left out where others are shuffled (batch norm, and ranks in step).
-    """
-
-    def __init__(self, index: NDArray[np.int64], size: int, seed: int | None = None, rank: int = 0, world: int = 1):
-        self.index, self.size, self.seed, self.rank, self.world = index, size, seed, rank, world
-        self.epoch = 0
-        if size % world:
-            raise UserError(f"data.batch_size: {size} cannot be shared evenly by {world} devices")
-
-    def set_epoch(self, epoch: int) -> None:  # called by Lightning before each epoch
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return max(1, len(self.index) // self.size) if self.seed is not None else -(-len(self.index) // self.size)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        index = self.index
-        if self.seed is not None:
-            index = np.random.default_rng((self.seed, self.epoch)).permutation(index)
-            index = index[: max(self.world, len(index) // self.world * self.world)]
-        for number in range(len(self)):
-            yield torch.from_numpy(index[number * self.size : (number + 1) * self.size][self.rank :: self.world])

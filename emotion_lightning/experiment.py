@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Args = dict[str, Any]
 
@@ -76,8 +76,14 @@ class Stage(Settings):
     unfrozen_peak: float = Field(0.3, gt=0, lt=1, description="the same for the cycle with every layer")
 
 
+def _has_epochs(stages: dict[str, Stage]) -> dict[str, Stage]:
+    if not any(stage.epochs or stage.frozen_epochs for stage in stages.values()):
+        raise ValueError("no stage has an epoch")
+    return stages
+
+
 class Fit(Settings):
-    stages: Annotated[dict[str, Stage], BeforeValidator(_tidy_parts)] = Field(
+    stages: Annotated[dict[str, Stage], BeforeValidator(_tidy_parts), AfterValidator(_has_epochs)] = Field(
         default_factory=lambda: {"main": Stage(epochs=20)}
     )
     optimizer: Literal["adam", "sgd"] = Field("adam", description="adam has decoupled weight decay (AdamW)")
@@ -93,7 +99,9 @@ class Fit(Settings):
     lr_search: bool = Field(
         False, description="before each cycle take the rate of least loss / 10 (fastai's) instead of lr"
     )
-    monitor: str = Field("uar/val", pattern=r"^(loss|accuracy|f1|uar)/val$", description="what names the best epoch")
+    monitor: Literal["uar/val", "accuracy/val", "f1/val", "loss/val"] = Field(
+        "uar/val", description="what names the best epoch"
+    )
     keep: Literal["best", "last"] = Field("best", description="which epoch's weights the test side is read with")
     gap_clips: int = Field(
         384, ge=1, description="training clips on which the clean training loss is measured an epoch"

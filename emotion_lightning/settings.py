@@ -55,11 +55,14 @@ def names() -> list[str]:
 def load(name: str, overrides: Iterable[str] = ()) -> Experiment:
     """The experiment of that name (or path of a YAML file) with `key.path=value` overrides, all parts' defaults filled in."""
     tree: dict[str, Any] = {}
-    sources: Sources = {}
-    for file, layer in reversed(list(_chain(_find(name)))):
-        tree = _merge(tree, layer, str(file), sources)
+    file = _find(name)
+    sources: Sources = {(): _shown(file)}
+    for source, layer in reversed(list(_chain(file))):
+        tree = _merge(tree, layer, source, sources)
     for override in overrides:
         tree = _merge(tree, _parse_override(override), "SET", sources)
+    if "name" in tree:
+        raise UserError(f"{sources[('name',)]}: name: an experiment is named by its file")
     return check({**tree, "name": Path(name).stem}, sources)
 
 
@@ -72,7 +75,9 @@ def check(tree: dict[str, Any], sources: Sources | None = None) -> Experiment:
             model = parts.arguments(kind, name)
         except UserError as error:
             raise UserError(f"{_source(path, sources)}: {'.'.join(path)}: {error}") from None
-        args |= _validate(model, args, path, sources).model_dump(mode="json")
+        checked = _validate(model, args, path, sources).model_dump(mode="json")
+        args.clear()  # so that they stand in the part's own order, however they were written
+        args.update(checked)
     return _validate(Experiment, tree, (), sources)
 
 
@@ -139,7 +144,7 @@ def _find(name: str) -> Path:
 
 def _chain(file: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
     """The file and the bases below it, nearest first."""
-    shown = str(file.relative_to(Path.cwd()) if file.is_absolute() and file.is_relative_to(Path.cwd()) else file)
+    shown = _shown(file)
     if file in seen:
         raise UserError(f"{shown}: base: the chain of bases bites its own tail")
     try:
@@ -151,11 +156,16 @@ def _chain(file: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[str, dict[
     base = tree.pop("base", None)
     yield shown, tree
     if base is not None:
+        beside = file.parent / f"{base}.yaml"
         try:
-            beside = file.parent / f"{base}.yaml"
-            yield from _chain(beside if beside.is_file() else _find(str(base)), (*seen, file))
+            below = beside if beside.is_file() else _find(str(base))
         except UserError as error:
-            raise error if "base" in str(error) else UserError(f"{shown}: base: {error}") from None
+            raise UserError(f"{shown}: base: {error}") from None
+        yield from _chain(below, (*seen, file))
+
+
+def _shown(file: Path) -> str:
+    return str(file.relative_to(Path.cwd()) if file.is_absolute() and file.is_relative_to(Path.cwd()) else file)
 
 
 def _parse_override(text: str) -> dict[str, Any]:

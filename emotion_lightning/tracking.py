@@ -6,27 +6,23 @@ used on rank zero only. There is no Lightning logger: each epoch's figures go in
 
 import logging
 import os
-import platform
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import psutil
 from filelock import FileLock
 from mlflow.entities import Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from emotion_lightning import machine
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Experiment
 
@@ -82,7 +78,9 @@ def _experiment_id(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     place = (ROOT / "artifacts").resolve().as_uri() if store() == _local_uri() else None
     try:
-        return str(client.create_experiment(name, artifact_location=place))
+        # the kind opens MLflow's pages on training rather than on chat agents
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return str(client.create_experiment(name, artifact_location=place, tags=kind))
     except MlflowException:  # another process was faster
         if found := client.get_experiment_by_name(name):
             return str(found.experiment_id)
@@ -137,7 +135,7 @@ def run(experiment: Experiment, tags: Mapping[str, str], resume: str | None) -> 
         params = [Param(key, value[:PARAM_LIMIT]) for key, value in experiment.flat().items()]
         for start in range(0, len(params), 100):  # MLflow's limit a call
             client.log_batch(tracked.id, params=params[start : start + 100])
-    mlflow.set_tags({**tags, **_process()})
+    mlflow.set_tags({**tags, **machine.process()})
     with _signals_raise():
         try:
             yield tracked
@@ -190,58 +188,8 @@ def sweep(client: MlflowClient) -> None:
     experiments = [e.experiment_id for e in client.search_experiments()]
     for stale in client.search_runs(experiments, "attributes.status = 'RUNNING'") if experiments else []:
         tags = stale.data.tags
-        if tags.get("machine/host") == socket.gethostname() and not _alive(tags.get("machine/process", "")):
+        if tags.get("machine/host") == socket.gethostname() and not machine.alive(tags.get("machine/process", "")):
             client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.KILLED))
-
-
-def _process() -> dict[str, str]:
-    started = int(psutil.Process().create_time())
-    return {"machine/host": socket.gethostname(), "machine/process": f"{os.getpid()} {started}"}
-
-
-def _alive(process: str) -> bool:
-    """`process` is "pid start-second", since pids are given out again."""
-    try:
-        pid, started = (int(part) for part in process.split())
-        return abs(psutil.Process(pid).create_time() - started) < 2
-    except (ValueError, psutil.Error):
-        return False
-
-
-def machine(device: str) -> dict[str, str]:
-    """Tags that say what a figure was computed on."""
-    return {
-        "machine/cores": str(len(os.sched_getaffinity(0))),
-        "machine/cpu": _cpu(),
-        "machine/device": device,
-        "machine/system": platform.platform(),
-    }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor()
-
-
-def commit() -> dict[str, str]:
-    """The source's git commit, with a mark where the tree differs from it; empty outside a checkout."""
-
-    def git(*words: str) -> str:
-        try:
-            return subprocess.run(
-                ["git", *words], capture_output=True, text=True, timeout=10, cwd=Path(__file__).parent
-            ).stdout.strip()
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-
-    revision = git("rev-parse", "HEAD")
-    dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
-    return {"mlflow.source.git.commit": revision, "git/dirty": str(dirty)} if revision else {}
 
 
 def log_data(name: str, digest: str, side: str, counts: Mapping[str, str]) -> None:
@@ -253,46 +201,3 @@ def log_data(name: str, digest: str, side: str, counts: Mapping[str, str]) -> No
         CodeDatasetSource(tags={"corpora": name}), name=name, digest=digest
     )
     mlflow.log_input(data, context=side, tags=dict(counts))
-
-
-def environment() -> str:
-    """Every installed distribution with its version, one a line, as pip freeze has them."""
-    found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
-    return "\n".join(
-        f"{name}=={version}" for name, version in sorted(found.items(), key=lambda item: item[0].lower())
-    )
-
-
-def requirements() -> list[str]:
-    """What a kept model needs to be loaded elsewhere; our own code travels with it."""
-    names = (
-        "torch",
-        "torchaudio",
-        "torchmetrics",
-        "lightning",
-        "timm",
-        "matplotlib",
-        "pydantic",
-        "pyyaml",
-        "soundfile",
-        "soxr",
-        "filelock",
-        "numpy",
-    )
-    return [f"{name}=={version(name)}" for name in names]
-
-
-def serve(port: int, say: Callable[[str], None]) -> None:
-    """MLflow's server over the store, lean (one worker, no job runner: 0.5 GB and not 3), until Ctrl-C."""
-    connect()
-    if store().startswith("http"):
-        say(f"the store is a server already: {store()}")
-        return
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise UserError(f"port {port} is in use (another `make ui`?); PORT=5001 takes another")
-    say(f"MLflow is at http://127.0.0.1:{port} (Ctrl-C ends it)")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with suppress(KeyboardInterrupt):
-        subprocess.run([*command, "--backend-store-uri", store()], env=environment, check=False)

@@ -1,10 +1,8 @@
 """One run from start to end: data, network, MLflow run, training, one look at the test side, all of it written down."""
 
-import csv
 import shutil
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +14,14 @@ import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 
-from emotion_lightning import learn, metrics, tracking
+from emotion_lightning import learn, machine, tracking
 from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.data import EmotionData
 from emotion_lightning.experiment import Experiment
+from emotion_lightning.outcome import Result, conclude, sides
 from emotion_lightning.protocols import SIDES
 from emotion_lightning.servable import from_checkpoint
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run came to. `figures` holds best/* and test/*; `probabilities` and `labels` are of the test side."""
-
-    run_id: str
-    address: str
-    figures: dict[str, float]
-    classes: tuple[str, ...]
-    labels: Tensor
-    probabilities: Tensor
-    seconds: float
 
 
 def train(experiment: Experiment, console: Console, resume: str | None = None) -> Result | None:
@@ -54,13 +39,13 @@ def train(experiment: Experiment, console: Console, resume: str | None = None) -
     with tracking.run(experiment, _tags(experiment, data), resume) as tracked:
         work = work_folder(tracked.id)
         console.print(
-            f"run {tracked.id[:8]} · {_sides(data)} · {len(data.classes)} emotions · {learn.precision(experiment.fit)}"
+            f"run {tracked.id[:8]} · {sides(data)} · {len(data.classes)} emotions · {learn.precision(experiment.fit)}"
         )
         if not resume:
             _log_start(experiment, data)
         going_on = resume is not None and (work / "last.ckpt").exists()
         fitted = learn.fit(experiment, data, classifier, work, tracked.epoch, console, going_on)
-        result = _conclude(experiment, data, fitted, tracked, work / "outputs")
+        result = conclude(experiment, data, fitted, tracked, work / "outputs")
         if experiment.fit.log_model:
             for checkpoint in (fitted.best, fitted.last):
                 mlflow.log_artifact(str(checkpoint), "checkpoints")
@@ -91,10 +76,6 @@ def work_folder(run_id: str) -> Path:
     return tracking.ROOT / "checkpoints" / run_id
 
 
-def _sides(data: EmotionData) -> str:
-    return " / ".join(f"{len(data.split.side(side))} {side}" for side in SIDES) + " clips"
-
-
 def _tags(experiment: Experiment, data: EmotionData) -> dict[str, str]:
     device = torch.cuda.get_device_name() if learn.on_gpu(experiment.fit) else "cpu"
     tags = {
@@ -107,8 +88,8 @@ def _tags(experiment: Experiment, data: EmotionData) -> dict[str, str]:
         "DEMO": str(experiment.is_demo),
         "machine/precision": learn.precision(experiment.fit),
         "machine/devices": str(experiment.fit.devices),
-        **tracking.machine(device),
-        **tracking.commit(),
+        **machine.tags(device),
+        **machine.commit(),
     }
     if "fold" in experiment.protocol.args:
         tags["fold"] = str(experiment.protocol.args["fold"])
@@ -118,7 +99,7 @@ def _tags(experiment: Experiment, data: EmotionData) -> dict[str, str]:
 def _log_start(experiment: Experiment, data: EmotionData) -> None:
     """Settings, environment, data and bad clips: what is known before the first step."""
     mlflow.log_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), "settings.yaml")
-    mlflow.log_text(tracking.environment(), "environment.txt")
+    mlflow.log_text(machine.environment(), "environment.txt")
     name = ("DEMO " if experiment.is_demo else "") + "+".join(experiment.corpora)
     for side in SIDES:
         clips = [data.clips[i] for i in data.split.side(side)]
@@ -128,62 +109,6 @@ def _log_start(experiment: Experiment, data: EmotionData) -> None:
     if data.bad_clips:
         mlflow.log_text("\n".join(data.bad_clips), "bad_clips.txt")
         mlflow.set_tag("bad_clips", str(len(data.bad_clips)))
-
-
-def _conclude(
-    experiment: Experiment, data: EmotionData, fitted: learn.Fitted, tracked: tracking.Tracked, folder: Path
-) -> Result:
-    """Reads the test side, once, and writes down figures, tables and pictures."""
-    from emotion_lightning.report import figures as draw  # matplotlib is not needed until now
-
-    seen = {side: learn.probabilities(fitted.classifier, data, data.split.side(side)) for side in ("val", "test")}
-    labels = {side: data.labels[torch.from_numpy(data.split.side(side))] for side in seen}
-    figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], seen["val"]).items()}
-    figures |= {f"test/{k}": v for k, v in metrics.scores(labels["test"], seen["test"]).items()}
-    figures |= {"best/epoch": fitted.epoch, "seconds": fitted.seconds}
-    per_class = metrics.per_class(labels["test"], seen["test"])
-    figures |= {f"test/recall/{c}": float(r) for c, r in zip(data.classes, per_class.recall, strict=True) if r == r}
-    tracked.final(figures)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_predictions(folder / "predictions.csv", data, seen)
-    _write_per_class(folder / "per_class.csv", data.classes, per_class)
-    title = ("DEMO · " if experiment.is_demo else "") + f"{experiment.name} · {experiment.protocol.name}"
-    counts = metrics.confusion(labels["test"], seen["test"])
-    draw.confusion(counts, data.classes, f"{title} · test side").savefig(folder / "confusion.png", dpi=120)
-    history = tracked.history(["loss/train", "loss/val", "uar/train", "uar/val"])
-    draw.loss_gap(history, title).savefig(folder / "loss_gap.png", dpi=120)
-    mlflow.log_artifacts(str(folder))
-    return Result(tracked.id, tracked.address(), figures, data.classes, labels["test"], seen["test"], fitted.seconds)
-
-
-def _write_predictions(file: Path, data: EmotionData, seen: dict[str, Tensor]) -> None:
-    """One row a clip of the validation and test sides, with the probability of each class."""
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["side", "corpus", "clip", "speaker", "emotion", "predicted", *data.classes])
-        for side, probabilities in seen.items():
-            for index, row in zip(data.split.side(side), probabilities, strict=True):
-                clip = data.clips[index]
-                predicted = data.classes[int(row.argmax())]
-                writer.writerow(
-                    [
-                        side,
-                        clip.corpus,
-                        clip.id,
-                        clip.speaker,
-                        clip.emotion,
-                        predicted,
-                        *(f"{p:.6f}" for p in row.tolist()),
-                    ]
-                )
-
-
-def _write_per_class(file: Path, classes: Iterable[str], scores: metrics.PerClass) -> None:
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["emotion", "clips", "recall", "f1"])
-        for emotion, clips, recall, f1 in zip(classes, scores.clips, scores.recall, scores.f1, strict=True):
-            writer.writerow([emotion, int(clips), f"{recall:.4f}", f"{f1:.4f}"])
 
 
 def _log_model(checkpoint: Path) -> None:
@@ -200,6 +125,6 @@ def _log_model(checkpoint: Path) -> None:
         signature=ModelSignature(Schema([waves]), Schema([probabilities])),
         serialization_format="pickle",
         code_paths=[str(Path(__file__).parent)],
-        pip_requirements=tracking.requirements(),
+        pip_requirements=machine.requirements(),
         metadata={"classes": list(model.classes)},
     )

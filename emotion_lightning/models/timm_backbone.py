@@ -17,7 +17,7 @@ class TimmBackbone(Network):
     def __init__(self, body: nn.Module, classes: int, hidden: int):
         super().__init__()
         self.body = body
-        features = int(body.num_features)  # type: ignore[arg-type]
+        features = int(body.head_hidden_size)  # type: ignore[arg-type]
         self.features = features
         self.head = nn.Sequential(
             nn.BatchNorm1d(2 * features),
@@ -67,10 +67,24 @@ def build(
             raise UserError(f"model.weights: there is no file '{weights}' (or say `imagenet` or `none`)")
         settings["pretrained_cfg_overlay"] = {"file": weights}
     try:
+        if weights not in ("none", "imagenet"):
+            _check_file(backbone, weights)
         body = timm.create_model(backbone, pretrained=weights != "none", **settings)
-    except (OSError, RuntimeError) as error:
+    except TypeError as error:
+        raise UserError(f"model.options: {backbone} does not take them ({error})") from error
+    except Exception as error:  # torch, timm and safetensors raise a dozen kinds for a file that is none of theirs
         raise UserError(_weights_message(backbone, weights, error)) from error
     return TimmBackbone(body, classes, hidden)
+
+
+def _check_file(backbone: str, file: str) -> None:
+    """timm takes a file of another network without a word and leaves what it does not find at random."""
+    import timm
+
+    given = timm.models.load_state_dict(file)
+    body = timm.create_model(backbone, num_classes=0)
+    if missing := [name for name, _ in body.named_parameters() if name not in given]:
+        raise KeyError(f"the file lacks {len(missing)} of its tensors, such as {missing[0]}")
 
 
 def _weights_message(backbone: str, weights: str, error: Exception) -> str:

@@ -6,13 +6,16 @@ stand on one side, whatever the protocol.
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from emotion_lightning.corpora import Clip
 
 SIDES = ("train", "val", "test")
+Seed = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,9 @@ def linked(clips: Sequence[Clip], by: Sequence[Callable[[Clip], Hashable]]) -> N
             i = parent[i]
         return i
 
-    for number, key in enumerate(by):
+    for key in by:
         first: dict[Hashable, int] = {}
         for i, clip in enumerate(clips):
             if (value := key(clip)) != "":
-                parent[root(i)] = root(first.setdefault((number, value), i))
+                parent[root(i)] = root(first.setdefault(value, i))
     return np.unique([root(i) for i in range(len(clips))], return_inverse=True)[1].astype(np.int64)

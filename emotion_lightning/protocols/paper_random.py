@@ -5,20 +5,32 @@ figures, here the test side is held out. The author's own split cannot be rebuil
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 
 from emotion_lightning.corpora import Clip
-from emotion_lightning.protocols import Split, linked
+from emotion_lightning.errors import UserError
+from emotion_lightning.protocols import Seed, Split, linked
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-def split(clips: Sequence[Clip], *, split_seed: int = 0, val_share: float = 0.05, test_share: float = 0.05) -> Split:
+def split(clips: Sequence[Clip], *, split_seed: Seed = 0, val_share: Share = 0.05, test_share: Share = 0.05) -> Split:
     """`split_seed` names one split; the shares count clips."""
+    if val_share + test_share >= 1:
+        raise UserError(f"protocol.val_share: {val_share} and test_share {test_share} leave nothing to train on")
     groups = linked(clips, [lambda clip: clip.content])
     order = np.random.default_rng(split_seed).permutation(groups.max() + 1)
     place = np.argsort(order)[groups]  # (clips,) where each clip's group stands in the random order
     ranked = np.argsort(place, kind="stable")
-    test, val = round(len(clips) * test_share), round(len(clips) * val_share)
-    # a cut inside a group moves behind it
-    cuts = [n + int((place[ranked[n:]] == place[ranked[n - 1]]).sum()) if n else 0 for n in (test, test + val)]
-    return Split.of(len(clips), val=ranked[cuts[0] : cuts[1]], test=ranked[: cuts[0]])
+    test = _end_of_group(place[ranked], round(len(clips) * test_share))
+    val = _end_of_group(place[ranked], test + round(len(clips) * val_share))
+    return Split.of(len(clips), val=ranked[test:val], test=ranked[:test])
+
+
+def _end_of_group(places: NDArray[np.int64], cut: int) -> int:
+    """`cut`, moved behind the group that it falls into."""
+    return cut + int((places[cut:] == places[cut - 1]).sum()) if cut else 0

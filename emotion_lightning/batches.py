@@ -1,0 +1,46 @@
+"""The order of clips in an epoch, the same on any number of devices."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from emotion_lightning.errors import UserError
+
+
+class Indices(Dataset[Tensor]):
+    """A batch of indices is its own item."""
+
+    def __getitem__(self, batch: Tensor) -> Tensor:
+        return batch
+
+
+class Batches(Sampler[Tensor]):
+    """Batches of indices (B,). Shuffled ones depend on seed and epoch alone, and each rank takes its share of every
+    batch, so that the batch and its clips are the same on any number of devices.
+
+    A last batch that is short is left out where others are shuffled (batch norm, and ranks in step).
+    """
+
+    def __init__(self, index: NDArray[np.int64], size: int, seed: int | None = None, rank: int = 0, world: int = 1):
+        self.index, self.size, self.seed, self.rank, self.world = index, size, seed, rank, world
+        self.epoch = 0
+        if size % world:
+            raise UserError(f"data.batch_size: {size} cannot be shared evenly by {world} devices")
+
+    def set_epoch(self, epoch: int) -> None:  # called by Lightning before each epoch
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(1, len(self.index) // self.size) if self.seed is not None else -(-len(self.index) // self.size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        index = self.index
+        if self.seed is not None:
+            index = np.random.default_rng((self.seed, self.epoch)).permutation(index)
+            index = index[: max(self.world, len(index) // self.world * self.world)]
+        for number in range(len(self)):
+            yield torch.from_numpy(index[number * self.size : (number + 1) * self.size][self.rank :: self.world])

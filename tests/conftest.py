@@ -1,0 +1,61 @@
+"""What several test files share. Nothing of the real corpora is ever copied."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emotion_lightning.corpora import demo
+
+REAL = Path(__file__).parents[2] / "shared" / "corpora"
+DEMO = {"speakers": 4, "takes": 1}  # 64 clips in RAVDESS's names, 64 in SAVEE's
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder (`data.cache`) in which the demo corpus with speakers=4, takes=1 is made already."""
+    cache = tmp_path_factory.mktemp("demo_cache")
+    demo.prepare(cache, **DEMO)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def real_corpora() -> Path:
+    """The folder with ravdess/, savee/ and originals/; tests that read it are skipped where it is not."""
+    if not (REAL / "ravdess").is_dir():
+        pytest.skip(f"no real corpora at {REAL}")
+    return REAL
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own folder, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def write_wav(tmp_path: Path) -> Callable[..., Path]:
+    """`write_wav("a/b.wav", samples, rate=16_000, subtype="PCM_16")`: a clip below tmp_path; the suffix is the format."""
+
+    def write(name: str, samples: np.ndarray, rate: int = 16_000, subtype: str | None = "PCM_16") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, rate, subtype=subtype)
+        return path
+
+    return write
+
+
+def tone(hertz: float, seconds: float = 1.0, rate: int = 16_000, level: float = 0.3) -> np.ndarray:
+    """(samples,) float64: a sine whose ends do not click."""
+    time = np.arange(round(seconds * rate)) / rate
+    edges = np.minimum(1, np.minimum(time, time[::-1]) / 0.005)
+    return level * edges * np.sin(2 * np.pi * hertz * time)
+
+
+def hiss(seconds: float = 1.0, rate: int = 16_000, level: float = 0.1, seed: int = 0) -> np.ndarray:
+    """(samples,) float64: white noise, `level` is its deviation."""
+    return level * np.random.default_rng(seed).standard_normal(round(seconds * rate)).clip(-4, 4)

@@ -1,0 +1,396 @@
+"""The cache is made once, whole or not at all, and holds what the audio and the features say."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import hiss, tone
+
+from emotion_lightning import audio, cache, features, parts
+from emotion_lightning.corpora import Clip, ravdess
+from emotion_lightning.experiment import Args, Audio
+
+ROOT = Path(__file__).parents[1]
+AUDIO = Audio()
+
+
+def silently(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
+    return items
+
+
+def never(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
+    raise AssertionError(f"{what} again")
+
+
+def clip(path: Path) -> Clip:
+    return Clip(path.stem, path, "toy", "happy", "toy-1")
+
+
+def make_clips(folder: Path) -> list[Clip]:
+    """Five clips of unequal length and level, 16 and 48 kHz."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (seconds, level) in enumerate([(0.3, 0.1), (0.7, 0.2), (0.2, 1e-3), (0.5, 0.05), (0.4, 0.1)]):
+        rate = 48_000 if number % 2 else 16_000
+        wave = hiss(seconds, rate, level, seed=number) + tone(300 + 200 * number, seconds, rate, level)
+        soundfile.write(folder / f"{number}.wav", wave.clip(-1, 1), rate, subtype="PCM_24")
+    return [clip(path) for path in sorted(folder.glob("*.wav"))]
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Clip]:
+    return make_clips(tmp_path / "clips")
+
+
+def both(
+    clips: Sequence[Clip],
+    folder: Path,
+    track: cache.Track = silently,
+    name: str = "log_mel",
+    settings: Audio = AUDIO,
+    **args: Any,
+) -> tuple[cache.Waves, cache.Features]:
+    waves = cache.waves(clips, settings, folder, track)
+    feature = parts.entry("features", name)(settings.sample_rate, **args)
+    return waves, cache.features(waves, feature, name, args, folder, track)
+
+
+def files(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """All that is cached: inode, time of change and bytes of each file; locks left out."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
+    return {str(p.relative_to(folder)): (p.stat().st_ino, p.stat().st_mtime_ns, p.read_bytes()) for p in found}
+
+
+def test_a_second_call_reads_the_cache_and_not_the_audio(clips: list[Clip], tmp_path: Path) -> None:
+    first_waves, first = both(clips, tmp_path / "cache")
+    before = files(tmp_path / "cache")
+    for c in clips:  # nothing to be heard any more, and from outside nothing to be seen of it
+        times = c.path.stat()
+        c.path.write_bytes(b"\0" * times.st_size)
+        os.utime(c.path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    waves, again = both(clips, tmp_path / "cache", never)
+    assert files(tmp_path / "cache") == before
+    torch.testing.assert_close(waves.batch(range(5)), first_waves.batch(range(5)), atol=0, rtol=0)
+    torch.testing.assert_close(again.values, first.values, atol=0, rtol=0)
+    assert not any(waves.faults)
+
+
+def test_a_part_of_a_cached_corpus_is_a_corpus_of_its_own(clips: list[Clip], tmp_path: Path) -> None:
+    whole, _ = both(clips, tmp_path / "cache")
+    half, _ = both(clips[2:4], tmp_path / "cache")
+    assert whole.key != half.key
+    np.testing.assert_array_equal(half.digests, whole.digests[2:4])
+
+
+def test_a_changed_file_makes_a_new_cache(clips: list[Clip], tmp_path: Path) -> None:
+    old_waves, old = both(clips, tmp_path / "cache")
+    soundfile.write(clips[3].path, hiss(0.5, seed=9), 16_000)
+    waves, new = both(clips, tmp_path / "cache")
+    assert (waves.key != old_waves.key, new.key != old.key) == (True, True)
+    changed = [not torch.equal(a, b) for a, b in zip(new.values, old.values, strict=True)]
+    assert changed == [False, False, False, True, False]
+
+
+def test_a_file_changed_in_place_makes_a_new_cache(clips: list[Clip], tmp_path: Path) -> None:
+    """Same name, same size: only the time of change tells."""
+    old_waves, _ = both(clips, tmp_path / "cache")
+    content = bytearray(clips[0].path.read_bytes())
+    content[-3_000:] = bytes(3_000)
+    clips[0].path.write_bytes(content)
+    os.utime(clips[0].path, ns=(0, clips[0].path.stat().st_mtime_ns + 1))
+    waves, _ = both(clips, tmp_path / "cache")
+    assert waves.digests[0] != old_waves.digests[0]
+
+
+def test_a_moved_corpus_is_found_in_the_cache(clips: list[Clip], tmp_path: Path) -> None:
+    both(clips, tmp_path / "cache")
+    shutil.move(tmp_path / "clips", tmp_path / "elsewhere")
+    both([replace(c, path=tmp_path / "elsewhere" / c.path.name) for c in clips], tmp_path / "cache", never)
+
+
+@pytest.mark.parametrize(
+    "change", [{"sample_rate": 8_000}, {"trim_db": 30.0}, {"trim_db": None}, {"min_seconds": 0.25}]
+)
+def test_a_changed_audio_setting_makes_a_new_cache(change: Args, clips: list[Clip], tmp_path: Path) -> None:
+    (old_waves, old), (waves, new) = (both(clips, tmp_path, settings=s) for s in (AUDIO, Audio(**change)))
+    assert waves.key != old_waves.key
+    assert new.key != old.key
+    assert waves.rate == change.get("sample_rate", 16_000)
+
+
+@pytest.mark.parametrize("change", [{"bands": 64}, {"frames": 30}, {"range_db": 60.0}, {"log": False}])
+def test_a_changed_feature_argument_makes_a_new_cache(change: Args, clips: list[Clip], tmp_path: Path) -> None:
+    (old_waves, old), (waves, new) = both(clips, tmp_path), both(clips, tmp_path, **change)
+    assert waves.key == old_waves.key
+    assert new.key != old.key
+    assert new.values.shape != old.values.shape or not torch.equal(new.values, old.values)
+
+
+def test_features_of_other_names_lie_beside_each_other(clips: list[Clip], tmp_path: Path) -> None:
+    keys = {name: both(clips, tmp_path, name=name)[1].key for name in parts.names("features")}
+    assert {f.name for f in tmp_path.iterdir() if f.is_dir()} >= {f"{name}-{key}" for name, key in keys.items()}
+    for name in keys:
+        both(clips, tmp_path, never, name=name)
+
+
+LOUDNESS = """
+import torch
+from emotion_lightning.features import Feature
+
+
+class Loudness(Feature):
+    def forward(self, waves, lengths):
+        return waves.square().sum(1).div(lengths)[:, None, None, None] * FACTOR, torch.ones(len(waves))
+
+
+def build(sample_rate):
+    return Loudness()
+"""
+
+
+def test_a_feature_whose_code_changed_is_computed_anew(
+    clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "parts" / "features" / "toy_loudness.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(LOUDNESS.replace("FACTOR", "1"))
+    monkeypatch.setenv(parts.ENVIRONMENT, str(tmp_path / "parts"))
+    monkeypatch.setattr(features, "__path__", list(features.__path__))  # which the search for parts widens
+    _, old = both(clips, tmp_path / "cache", name="toy_loudness")
+    assert both(clips, tmp_path / "cache", never, name="toy_loudness")[1].key == old.key
+    source.write_text(LOUDNESS.replace("FACTOR", "2"))
+    assert both(clips, tmp_path / "cache", name="toy_loudness")[1].key != old.key
+
+
+@pytest.mark.parametrize("name", parts.names("features"))
+def test_cached_features_are_those_of_the_cached_waveforms(name: str, clips: list[Clip], tmp_path: Path) -> None:
+    waves, cached = both(clips, tmp_path, name=name)
+    stored, valid = parts.entry("features", name)(16_000)(*waves.batch(range(5)))
+    assert cached.values.dtype == stored.dtype
+    atol = 1 if stored.dtype == torch.uint8 else 0.01  # alone in the cache, in a batch here: sums round differently
+    torch.testing.assert_close(cached.values.float(), stored.float(), atol=atol, rtol=1e-4)
+    torch.testing.assert_close(cached.valid, valid)
+
+
+@pytest.mark.parametrize("name", parts.names("features"))
+def test_cached_features_are_those_of_the_files(name: str, clips: list[Clip], tmp_path: Path) -> None:
+    """16 bits a sample lose nothing that can be seen: noise 90 dB below the peak, and pictures end at 80 dB."""
+    _, cached = both(clips, tmp_path, name=name)
+    feature = parts.entry("features", name)(16_000)
+    for row, c in enumerate(clips):
+        wave = torch.from_numpy(audio.load(c.path, AUDIO))[None]
+        (stored,), _ = feature(wave, torch.tensor([wave.shape[1]]))
+        difference = (cached.values[row].float() - stored.float()).abs()
+        assert difference.max() <= (1 if stored.dtype == torch.uint8 else 0.5)
+        assert difference.mean() < 0.02
+
+
+def test_storing_a_waveform_costs_less_than_90_db_below_its_peak(clips: list[Clip], tmp_path: Path) -> None:
+    waves, _ = both(clips, tmp_path)
+    stored, lengths = waves.batch(range(5))
+    for row, c in enumerate(clips):
+        wave = audio.load(c.path, AUDIO)
+        assert lengths[row] == len(wave)
+        error = stored[row, : len(wave)].numpy() - wave
+        assert np.abs(error).max() < 10 ** (-90 / 20) * np.abs(wave).max()
+        assert not stored[row, len(wave) :].any()
+
+
+def test_a_clips_waveform_is_its_own_in_any_order(clips: list[Clip], tmp_path: Path) -> None:
+    waves, _ = both(clips, tmp_path)
+    stored, lengths = waves.batch(np.array([4, 0, 4]))
+    for out, length, row in zip(stored, lengths, (4, 0, 4), strict=True):
+        (alone,), (own,) = waves.batch([row])
+        assert length == own
+        assert torch.equal(out[:length], alone)
+
+
+def test_faults_are_collected_clip_by_clip(clips: list[Clip], tmp_path: Path) -> None:
+    good_waves, good = both(clips, tmp_path / "cache")
+    clips[0].path.unlink()
+    clips[2].path.write_text("not audio")
+    soundfile.write(clips[4].path, np.zeros(8_000), 16_000)
+    waves, found = both(clips, tmp_path / "cache")
+    assert [fault.split()[0] if fault else "" for fault in waves.faults] == ["missing", "", "corrupt", "", "silent"]
+    assert waves.lengths.tolist() == [0, good_waves.lengths[1], 0, good_waves.lengths[3], 0]
+    assert waves.digests.tolist() == ["", good_waves.digests[1], "", good_waves.digests[3], ""]
+    assert not found.values[[0, 2, 4]].any()
+    assert found.valid[[0, 2, 4]].tolist() == [0, 0, 0]
+    torch.testing.assert_close(found.values[[1, 3]], good.values[[1, 3]], atol=0, rtol=0)
+    torch.testing.assert_close(waves.batch([1, 3]), good_waves.batch([1, 3]), atol=0, rtol=0)
+
+
+def test_a_corpus_without_one_good_clip_is_all_faults(clips: list[Clip], tmp_path: Path) -> None:
+    for c in clips:
+        c.path.write_bytes(b"")
+    for track in (silently, never):
+        waves = cache.waves(clips, AUDIO, tmp_path / "cache", track)
+        assert waves.faults.tolist() == ["empty file"] * 5
+        assert not waves.lengths.any()
+
+
+def digests(folder: Path, *paths: Path) -> list[str]:
+    waves = cache.waves([clip(path) for path in paths], Audio(trim_db=None), folder, silently)
+    assert not any(waves.faults)
+    return waves.digests.tolist()
+
+
+def test_equal_audio_has_an_equal_digest_in_any_format(write_wav: Callable[..., Path], tmp_path: Path) -> None:
+    wave = (hiss(0.3) * 32768).round().clip(-32768, 32767) / 32768
+    same = [
+        write_wav("a.wav", wave),
+        write_wav("b.flac", wave),
+        write_wav("c.wav", wave, subtype="PCM_24"),
+        write_wav("d.wav", wave, subtype="FLOAT"),
+        write_wav("e.wav", np.stack([wave, wave], 1)),
+        write_wav("f.wav", wave / 4, subtype="FLOAT"),  # another gain, exactly
+    ]
+    wave[100] += 0.01
+    *found, other = digests(tmp_path, *same, write_wav("g.wav", wave))
+    assert len(set(found)) == 1
+    assert other != found[0]
+
+
+def real_ravdess(folder: Path) -> list[Clip]:
+    return [item for item in ravdess.read(folder) if isinstance(item, Clip)]
+
+
+def duplicates(clips: Sequence[Clip], folder: Path) -> set[frozenset[str]]:
+    waves = cache.waves(clips, AUDIO, folder, silently)
+    assert not any(waves.faults)
+    by_digest = Counter(waves.digests.tolist())
+    ids = {d: frozenset(c.id for c, e in zip(clips, waves.digests, strict=True) if e == d) for d in by_digest}
+    return {ids[d] for d, count in by_digest.items() if count > 1}
+
+
+KNOWN_PAIR = frozenset({"03-01-03-01-02-01-07", "03-01-03-01-02-02-07"})
+
+
+def test_actor_07_of_ravdess_has_one_recording_twice(real_corpora: Path, tmp_path: Path) -> None:
+    clips = real_ravdess(real_corpora / "ravdess" / "Actor_07")
+    assert len(clips) == 60
+    assert duplicates(clips, tmp_path) == {KNOWN_PAIR}
+
+
+@pytest.mark.slow
+def test_ravdess_has_no_other_recording_twice(real_corpora: Path, tmp_path: Path) -> None:
+    clips = real_ravdess(real_corpora / "ravdess")
+    assert len(clips) == 1440
+    assert duplicates(clips, tmp_path) == {KNOWN_PAIR}
+
+
+def test_real_originals_and_their_flac_copies_have_equal_digests(real_corpora: Path, tmp_path: Path) -> None:
+    originals = sorted(real_corpora.glob("originals/*/*.wav"))
+    copies = [next((real_corpora / p.parent.name).rglob(f"{p.stem}.flac")) for p in originals]
+    found = digests(tmp_path, *originals, *copies)
+    assert found[: len(originals)] == found[len(originals) :]
+
+
+def test_what_a_killed_build_left_is_not_taken_over(clips: list[Clip], tmp_path: Path) -> None:
+    both(clips, tmp_path / "whole")
+    want = files(tmp_path / "whole")
+    for place in {Path(name).parts[0] for name in want}:
+        part = tmp_path / "cache" / f".{place}.part"
+        part.mkdir(parents=True)
+        for name in ("samples.i16", "index.npz", "features.npy", "leftover"):
+            (part / name).write_bytes(b"half")
+    both(clips, tmp_path / "cache")
+    got = files(tmp_path / "cache")
+    assert {name: content for name, (*_, content) in got.items()} == {n: content for n, (*_, content) in want.items()}
+
+
+# Other processes: they say on standard output what they build, wait for `go`, and stop for ever at a given step.
+OTHER = """
+import sys, time
+from pathlib import Path
+from emotion_lightning import cache, parts
+from emotion_lightning.corpora import Clip
+from emotion_lightning.experiment import Audio
+
+folder, go, stall, *paths = sys.argv[1:]
+
+def track(items, what, count):
+    print("build", what, flush=True)
+    for number, item in enumerate(items):
+        if what == stall and number == 2:
+            print("stalled", flush=True)
+            time.sleep(600)
+        yield item
+
+clips = [Clip(Path(p).stem, Path(p), "toy", "happy", "toy-1") for p in paths]
+feature = parts.entry("features", "log_mel")(16_000)
+print("ready", flush=True)
+while not Path(go).exists():
+    time.sleep(0.005)
+waves = cache.waves(clips, Audio(), Path(folder), track)
+found = cache.features(waves, feature, "log_mel", {}, Path(folder), track)
+print("sums", waves.key, found.key, found.values.double().sum().item(), waves.batch(range(len(clips)))[0].sum().item())
+"""
+
+
+def other_process(clips: Sequence[Clip], folder: Path, go: Path, stall: str = "") -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", OTHER, str(folder), str(go), stall, *(str(c.path) for c in clips)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+
+
+def wait_for(process: "subprocess.Popen[str]", word: str) -> None:
+    assert process.stdout
+    for line in process.stdout:  # ends with the process
+        if line.startswith(word):
+            return
+    raise AssertionError(f"the process ended before it was {word}")
+
+
+@pytest.mark.parametrize("step", ["decoding", "features"])
+def test_a_build_killed_midway_leaves_nothing_half_valid(step: str, clips: list[Clip], tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    process = other_process(clips, tmp_path / "cache", tmp_path / "go", stall=step)
+    try:
+        wait_for(process, "stalled")
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    visible = [f.name.partition("-")[0] for f in (tmp_path / "cache").iterdir() if not f.name.startswith(".")]
+    assert visible == ([] if step == "decoding" else ["waves"])
+    assert any(f.name.endswith(".part") for f in (tmp_path / "cache").iterdir())
+    start = time.monotonic()
+    waves, found = both(clips, tmp_path / "cache")
+    assert time.monotonic() - start < 30  # no lock is left
+    want_waves, want = both(clips, tmp_path / "whole")
+    torch.testing.assert_close(found.values, want.values, atol=0, rtol=0)
+    torch.testing.assert_close(waves.batch(range(5)), want_waves.batch(range(5)), atol=0, rtol=0)
+    assert not any(f.name.endswith(".part") for f in (tmp_path / "cache").iterdir())
+
+
+def test_four_processes_at_once_build_one_cache(demo_data: Path, tmp_path: Path) -> None:
+    clips = [clip(path) for path in sorted(demo_data.glob("demo-*/ravdess/*/*.wav"))]
+    assert len(clips) == 64
+    processes = [other_process(clips, tmp_path / "cache", tmp_path / "go") for _ in range(4)]
+    try:
+        for process in processes:
+            wait_for(process, "ready")
+        (tmp_path / "go").touch()
+        lines = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert Counter(line for said in lines for line in said if line.startswith("build")) == {
+        "build decoding": 1,
+        "build features": 1,
+    }
+    assert len({said[-1] for said in lines}) == 1
+    assert lines[0][-1].startswith("sums")
+    assert len([f for f in (tmp_path / "cache").iterdir() if f.is_dir()]) == 2
