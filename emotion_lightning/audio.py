@@ -36,10 +36,11 @@ def decode(path: Path) -> tuple[Waveform, int]:
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if len(mono) == 0:
         raise BadClip("no samples")
-    if not np.isfinite(mono).all():
+    mean = mono.mean()
+    if not np.isfinite(mean):  # one sample that is no number makes the mean none
         raise BadClip("samples that are not numbers (NaN or infinite)")
-    mono = mono - mono.mean()
-    if (peak := float(np.abs(mono).max())) < SILENT_PEAK:
+    mono -= mean
+    if (peak := float(max(mono.max(), -mono.min()))) < SILENT_PEAK:
         raise BadClip(f"silent (peak {20 * np.log10(max(peak, 1e-9)):.0f} dBFS)")
     return mono, rate
 
@@ -65,9 +66,10 @@ def _read(path: Path) -> tuple[Waveform, int]:
 
 def trim(wave: Waveform, top_db: float, frame: int = 2048, hop: int = 512) -> Waveform:
     """Cuts leading and trailing frames that lie `top_db` below the loudest; frames as librosa.effects.trim has them."""
-    padded = np.pad(wave, frame // 2)
-    # (frames, frame / hop, hop): sums over whole hops are shared by the frames that overlap there
-    hops = np.square(padded[: len(padded) // hop * hop].reshape(-1, hop)).sum(axis=1)
+    padded = np.zeros(len(wave) + frame, np.float32)
+    padded[frame // 2 : frame // 2 + len(wave)] = wave
+    blocks = padded[: len(padded) // hop * hop].reshape(-1, hop)
+    hops = np.einsum("ij,ij->i", blocks, blocks)  # energy of each hop, shared by the frames that overlap there
     power = np.convolve(hops, np.ones(frame // hop, np.float32), "valid")
     loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
     return wave[loud[0] * hop : min(len(wave), (loud[-1] + 1) * hop)]

@@ -1,5 +1,7 @@
 """Whether a run can be gone on with: it is there, it was not finished, its settings are the same, its state is on disk."""
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
 from emotion_lightning import settings, tracking
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Experiment
@@ -10,17 +12,20 @@ MACHINE = (
     "fit.accelerator",
     "fit.devices",
     "fit.log_model",
-)  # may change between the two starts
+)  # may change between two starts
 
 
 def check(experiment: Experiment, run_id: str) -> str:
     """The run's full id, or a UserError that says why it cannot be resumed."""
     client = tracking.connect()
-    tracking.sweep(client)
     run = tracking.find(client, run_id)
-    if run.info.status == "FINISHED":
+    if getattr(rank_zero_only, "rank", 0):
+        return str(run.info.run_id)  # rank zero has checked, and has opened the run by now
+    tracking.sweep(client)
+    status = client.get_run(run.info.run_id).info.status
+    if status == "FINISHED":
         raise UserError(f"RESUME: run {run_id} has finished; there is nothing to go on with")
-    if run.info.status == "RUNNING":
+    if status == "RUNNING":
         raise UserError(f"RESUME: run {run_id} is running on {run.data.tags.get('machine/host', 'some machine')}")
     changed = [line for line in settings.difference(run.data.params, experiment) if not line.startswith(MACHINE)]
     if changed:

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from emotion_lightning import audio, parts
 from emotion_lightning.experiment import Audio
 from emotion_lightning.features import Feature, log_mel, mfcc, picture
-from emotion_lightning.features.picture import stretch_matrix
 
 NAMES = parts.names("features")
 RATE = 16_000
@@ -199,24 +198,6 @@ def test_the_mfcc_are_librosas() -> None:
 def test_the_mfcc_are_librosas_on_real_clips(real_corpora: Path) -> None:
     for wave in real_waves(real_corpora, 10):
         assert_librosas_mfcc(wave)
-
-
-@pytest.mark.parametrize(("length", "size"), [(50, 20), (20, 50), (33, 33), (400, 256), (128, 300), (1, 8), (9, 1)])
-def test_stretching_is_torchs_bilinear_resize_with_antialias(length: int, size: int) -> None:
-    x = torch.randn(3, length, generator=torch.Generator().manual_seed(0))
-    theirs = F.interpolate(x[None, None], (3, size), mode="bilinear", antialias=True, align_corners=False)[0, 0]
-    ours = x @ stretch_matrix(torch.tensor([length]), length, size)[0]
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-
-
-def test_clips_of_unequal_length_are_stretched_each_by_its_own_factor() -> None:
-    lengths = torch.tensor([12, 40, 25])
-    x = torch.randn(3, 5, 40, generator=torch.Generator().manual_seed(0))
-    ours = x @ stretch_matrix(lengths, 40, 16)
-    for row, length in enumerate(lengths.tolist()):
-        own = x[row, :, :length][None, None]
-        theirs = F.interpolate(own, (5, 16), mode="bilinear", antialias=True, align_corners=False)[0, 0]
-        torch.testing.assert_close(ours[row], theirs, atol=1e-5, rtol=1e-5)
 
 
 def levels_of(decibel: np.ndarray, height: int, width: int, range_db: float = 80) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from emotion_lightning import settings, tracking
+from emotion_lightning import machine, settings, tracking
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Experiment
 from emotion_lightning.predict import predict
@@ -194,7 +194,7 @@ def test_a_run_whose_process_is_gone_becomes_killed(finished: Result) -> None:
     client = tracking.connect()
     place = client.get_run(finished.run_id).info.experiment_id
     gone = client.create_run(place, tags={"machine/host": os.uname().nodename, "machine/process": "999999 1"})
-    alive = client.create_run(place, tags={"machine/host": os.uname().nodename, **tracking._process()})
+    alive = client.create_run(place, tags={"machine/host": os.uname().nodename, **machine.process()})
     elsewhere = client.create_run(place, tags={"machine/host": "another", "machine/process": "999999 1"})
     tracking.sweep(client)
     statuses = [client.get_run(r.info.run_id).info.status for r in (gone, alive, elsewhere)]

@@ -26,6 +26,7 @@ class LogMel(Feature):
             n_fft // 2 + 1, 0, sample_rate / 2, bands, sample_rate, norm="slaney", mel_scale="slaney"
         )
         self.register_buffer("bank", bank.T.contiguous())  # (bands, bins)
+        self.blocks = _filled_blocks(bank.T)
         self.register_buffer("window", torch.hann_window(n_fft))
         self.register_buffer("silence", torch.full((bands,), -range_db))
 
@@ -37,19 +38,31 @@ class LogMel(Feature):
         window = self.get_buffer("window")
         bins = torch.stft(waves, self.n_fft, self.hop, window=window, pad_mode="constant", return_complex=True)
         # real² + imag² and not abs()²: the root would cost as much as the whole transform
-        power = self.get_buffer("bank") @ (bins.real.square() + bins.imag.square())  # (B, bands, T)
+        energy, bank = bins.real.square() + bins.imag.square(), self.get_buffer("bank")  # (B, bins, T)
+        power = torch.cat(
+            [bank[rows, columns] @ energy[:, columns] for rows, columns in self.blocks], 1
+        )  # (B, bands, T)
         counts = lengths // self.hop + 1
         power = power * (torch.arange(power.shape[-1], device=power.device) < counts[:, None])[:, None]
         loudest = power.amax(dim=(1, 2), keepdim=True).clamp(min=POWER_FLOOR)
         if not self.log:
             return (power / loudest - 1) * self.range_db, counts
-        decibel = 10 * (power.clamp(min=POWER_FLOOR).log10() - loudest.log10())
-        return decibel.clamp(min=-self.range_db), counts
+        decibel = power.clamp_(min=POWER_FLOOR).log10_().sub_(loudest.log10()).mul_(10)
+        return decibel.clamp_(min=-self.range_db), counts
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         spectrogram, counts = self.spectrogram(waves, lengths)
         x, valid = fit_frames(spectrogram, counts, self.frames, self.get_buffer("silence"))
         return x[:, None], valid
+
+
+def _filled_blocks(bank: Tensor, bands: int = 16) -> list[tuple[slice, slice]]:
+    """Rows of a filter bank (bands, bins) in blocks, each with the columns that are not zero there: a fifth of the work."""
+    blocks = []
+    for first in range(0, len(bank), bands):
+        used = bank[first : first + bands].amax(0).nonzero()[:, 0].tolist() or [0]
+        blocks.append((slice(first, first + bands), slice(used[0], used[-1] + 1)))
+    return blocks
 
 
 def build(

@@ -8,26 +8,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from emotion_lightning.features import Feature
 from emotion_lightning.features.log_mel import LogMel
 
 Colour = Literal["magma", "viridis", "grey"]
-
-
-def stretch_matrix(lengths: Tensor, longest: int, size: int) -> Tensor:
-    """(B, longest, size): `x @ matrix` resizes the first lengths[b] columns of x to `size`, each by its own factor.
-
-    Triangle filter, widened where it shrinks: what torch's bilinear interpolation with antialias does, but batched
-    over clips of unequal length.
-    """
-    scale = lengths[:, None, None] / size  # source columns a target column
-    width = scale.clamp(min=1.0)
-    centres = (torch.arange(size, device=lengths.device)[None, None, :] + 0.5) * scale
-    columns = torch.arange(longest, device=lengths.device)[None, :, None] + 0.5
-    weights = (1 - (columns - centres).abs() / width).clamp(min=0)
-    weights = weights * (columns < lengths[:, None, None])
-    return weights / weights.sum(dim=1, keepdim=True)
 
 
 class Picture(Feature):
@@ -37,17 +23,19 @@ class Picture(Feature):
 
     def __init__(self, log_mel: LogMel, height: int, width: int, colour: Colour):
         super().__init__()
-        self.log_mel, self.width = log_mel, width
-        bands = torch.tensor([log_mel.bands])
-        self.register_buffer("rows", stretch_matrix(bands, int(bands), height)[0])  # (bands, height)
+        self.log_mel, self.shape = log_mel, (height, width)
         self.register_buffer("palette", _palette(colour), persistent=False)  # (256, 3)
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         spectrogram, counts = self.log_mel.spectrogram(waves, lengths)  # (B, bands, T)
-        columns = stretch_matrix(counts, spectrogram.shape[-1], self.width)  # (B, T, width)
-        x = self.get_buffer("rows").T.flip(0) @ (spectrogram @ columns)  # (B, height, width)
-        levels = x.mul(255 / self.log_mel.range_db).add(255).clamp(0, 255).round().to(torch.uint8)
-        return levels[:, None], torch.ones(len(x), device=x.device)
+        # clip by clip, since each is stretched by its own factor
+        pictures = [
+            F.interpolate(one[None, None, :, :count], self.shape, mode="bilinear", antialias=True)
+            for one, count in zip(spectrogram, counts.tolist(), strict=True)
+        ]
+        x = torch.cat(pictures).flip(2)  # (B, 1, height, width)
+        levels = x.mul_(255 / self.log_mel.range_db).add_(255).clamp_(0, 255).round_().to(torch.uint8)
+        return levels, torch.ones(len(x), device=x.device)
 
     def present(self, stored: Tensor) -> Tensor:
         coloured = self.get_buffer("palette")[stored[:, 0].long()]  # (B, height, width, 3)

@@ -3,9 +3,12 @@
 Weights: `imagenet` (downloaded by timm), `none`, or the path of a local file (.safetensors, .pth, .bin).
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+import requests
 import torch
 from torch import Tensor, nn
 
@@ -67,7 +70,9 @@ def build(
             raise UserError(f"model.weights: there is no file '{weights}' (or say `imagenet` or `none`)")
         settings["pretrained_cfg_overlay"] = {"file": weights}
     try:
-        if weights not in ("none", "imagenet"):
+        if weights == "imagenet":
+            _ask_hub_once()
+        elif weights != "none":
             _check_file(backbone, weights)
         body = timm.create_model(backbone, pretrained=weights != "none", **settings)
     except TypeError as error:
@@ -75,6 +80,16 @@ def build(
     except Exception as error:  # torch, timm and safetensors raise a dozen kinds for a file that is none of theirs
         raise UserError(_weights_message(backbone, weights, error)) from error
     return TimmBackbone(body, classes, hidden)
+
+
+def _ask_hub_once() -> None:
+    """Left alone, huggingface_hub asks for a minute before it says that it has no network; told that there is none, it
+    takes what an earlier download left, or fails at once."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        requests.head(huggingface_hub.constants.ENDPOINT, timeout=10)
+    except requests.RequestException:
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 
 def _check_file(backbone: str, file: str) -> None:
@@ -88,7 +103,7 @@ def _check_file(backbone: str, file: str) -> None:
 
 
 def _weights_message(backbone: str, weights: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:120]
+    reason = " ".join(str(error).split())[:120].rstrip(" .")
     if weights == "imagenet":
         return (
             f"model.weights: the ImageNet weights of {backbone} cannot be reached here ({reason}); "
