@@ -111,20 +111,17 @@ def predict(
     audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="a sound file, or a folder of them")],
     run: Annotated[str, typer.Option("--run", help="id of a finished run, or the beginning of it")],
 ) -> None:
-    """Print each clip's emotion and the probability of every emotion."""
+    """Print the probability of every emotion for each clip, the likeliest first."""
     from emotion_lightning.predict import predict as predictions
 
-    table: Table | None = None
     faults = []
     for found in predictions(audio, run):
-        if found.fault:
-            faults.append(f"{found.path}: {found.fault}")
-            continue
-        table = table or Table("clip", "emotion", *found.probabilities)
         shown = found.path.relative_to(audio) if audio.is_dir() else found.path.name
-        table.add_row(str(shown), found.emotion, *(f"{p:.3f}" for p in found.probabilities.values()))
-    if table:
-        console.print(table)
+        if found.fault:
+            faults.append(f"{shown}: {found.fault}")
+            continue
+        likeliest_first = sorted(found.probabilities.items(), key=lambda item: -item[1])
+        console.print(f"{shown}: " + ", ".join(f"{e} {p:.3f}" for e, p in likeliest_first), soft_wrap=True)
     if faults:
         raise UserError("\n".join([f"{len(faults)} files could not be heard", *faults]))
 

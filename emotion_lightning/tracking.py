@@ -52,6 +52,7 @@ def connect() -> MlflowClient:
     """The client of the store, which is made first where it is missing."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # warns of pickle at each model that is logged
     if store() == _local_uri():
         _make_local_store()
