@@ -32,9 +32,7 @@ def train(experiment: Experiment, console: Console, resume: str | None = None) -
     L.seed_everything(experiment.seed, verbose=False)
     data, classifier = build(experiment, console)
     if not chief:
-        learn.fit(
-            experiment, data, classifier, work_folder(resume or "other-rank"), lambda *_: None, console, bool(resume)
-        )
+        learn.fit(experiment, data, classifier, work_folder(resume or "other-rank"), lambda *_: None, console)
         return None
     with tracking.run(experiment, _tags(experiment, data), resume) as tracked:
         work = work_folder(tracked.id)
@@ -43,8 +41,7 @@ def train(experiment: Experiment, console: Console, resume: str | None = None) -
         )
         if not resume:
             _log_start(experiment, data)
-        going_on = resume is not None and (work / "last.ckpt").exists()
-        fitted = learn.fit(experiment, data, classifier, work, tracked.epoch, console, going_on)
+        fitted = learn.fit(experiment, data, classifier, work, tracked.epoch, console)
         result = conclude(experiment, data, fitted, tracked, work / "outputs")
         if experiment.fit.log_model:
             for checkpoint in (fitted.best, fitted.last):

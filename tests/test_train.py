@@ -241,6 +241,11 @@ def command(*words: str, cwd: Path, **environment: str) -> subprocess.Popen[str]
     )
 
 
+def ends_well(process: subprocess.Popen[str]) -> None:
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+
+
 def write_small(folder: Path, cache: Path, **overrides: str) -> str:
     """The small experiment as a YAML file in the folder; returns its name."""
     import yaml
@@ -274,7 +279,7 @@ def test_a_run_killed_in_its_second_epoch_goes_on_to_the_figures_of_an_unbroken_
         folder.mkdir()
         name = write_small(folder, demo_data, **{"fit.stages.large.epochs": "4", "model.width": "32", **options})
     whole = command("train", name, cwd=unbroken)
-    assert whole.wait(300) == 0, whole.stderr.read()
+    ends_well(whole)
     first = command("train", name, cwd=broken)
     last = broken / "mlruns" / "checkpoints"
     until(lambda: any(last.glob("*/last.ckpt")) or first.poll() is not None)
@@ -283,7 +288,7 @@ def test_a_run_killed_in_its_second_epoch_goes_on_to_the_figures_of_an_unbroken_
     (run,) = runs_of(broken)
     assert run.info.status == "RUNNING"  # nobody could say otherwise
     second = command("train", name, "--resume", run.info.run_id[:10], cwd=broken)
-    assert second.wait(300) == 0, second.stderr.read()
+    ends_well(second)
     (run,) = runs_of(broken)
     assert run.info.status == "FINISHED"
     assert figures_of(broken) == figures_of(unbroken)
@@ -320,8 +325,7 @@ def test_two_ranks_leave_one_run_and_the_test_figures_of_one(tmp_path: Path, dem
         folder.mkdir()
         name = write_small(folder, demo_data, **plain)
         process = command("train", name, f"fit.devices={devices}", "fit.accelerator=cpu", cwd=folder)
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
+        ends_well(process)
         (run,) = runs_of(folder)
         assert run.info.status == "FINISHED"
         figures[devices] = figures_of(folder)
@@ -339,8 +343,7 @@ def test_two_ranks_freeze_and_augment(tmp_path: Path, demo_data: Path) -> None:
         "fit.accelerator": "cpu",
     }
     process = command("train", write_small(tmp_path, demo_data, **stage), cwd=tmp_path)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    ends_well(process)
     assert [run.info.status for run in runs_of(tmp_path)] == ["FINISHED"]
 
 
