@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -57,6 +58,13 @@ class Schedule(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.found = state_dict["found"]
+
+
+class Patience(EarlyStopping):
+    """Lightning's, which forgets that it had stopped: a run that was killed after that would train on."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = self.wait_count >= self.patience
 
 
 class EpochRecord(L.Callback):

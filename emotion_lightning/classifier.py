@@ -27,17 +27,24 @@ class EmotionClassifier(L.LightningModule):
     std: Tensor
     class_weights: Tensor
 
-    def __init__(self, experiment: Experiment, feature: Feature, shape: tuple[int, int, int], classes: Sequence[str]):
-        """`shape` is (C, F, T) of what the feature presents. Statistics are set by `learn_from`, or by a checkpoint."""
+    def __init__(
+        self,
+        experiment: Experiment,
+        feature: Feature,
+        network: Network,
+        shape: tuple[int, int, int],
+        classes: Sequence[str],
+    ):
+        """`shape` is (C, F, T) of what the feature presents, and what `network` was built for. The normaliser and the class
+        weights are set by `learn_from`, or by a checkpoint.
+        """
         super().__init__()
         self.save_hyperparameters(
             {"experiment": experiment.model_dump(mode="json"), "shape": list(shape), "classes": list(classes)}
         )
         self.experiment, self.classes, self.feature = experiment, tuple(classes), feature
-        self.network: Network = parts.entry("models", experiment.model.name)(
-            shape, len(classes), **experiment.model.args
-        )
-        self.network.to(memory_format=torch.channels_last)  # faster on CPUs and GPUs, in either precision
+        self.network = network
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs and GPUs, in either precision
         made = [parts.entry("augment", name)(**args) for name, args in experiment.augment.items()]
         self.augment = nn.ModuleDict(
             {stage: nn.ModuleList([a for a in made if a.stage == stage]) for stage in STAGES}
@@ -71,6 +78,10 @@ class EmotionClassifier(L.LightningModule):
         with torch.no_grad(), torch.autocast(stored.device.type, enabled=False):
             x = self._normalised(self._sized(self.feature.present(stored), cropped_at_random=False))
         return self.network(x, valid).float()
+
+    def probabilities(self, stored: Tensor, valid: Tensor) -> Tensor:
+        """The same → probabilities (B, classes)."""
+        return self(stored, valid).softmax(1)
 
     def _sized(self, x: Tensor, cropped_at_random: bool) -> Tensor:
         """Resizes to height `size`; a picture wider than high is then cropped to a square, at the centre or at random."""
@@ -117,8 +128,7 @@ class EmotionClassifier(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        probabilities = self(batch.stored, batch.extent).softmax(1)
-        self._seen[dataloader_idx].append((batch.labels, probabilities))
+        self._seen[dataloader_idx].append((batch.labels, self.probabilities(batch.stored, batch.extent)))
 
     def on_validation_epoch_end(self) -> None:
         """Logs loss, accuracy, f1 and uar of the validation side and of clean training clips, and the loss gap."""

@@ -19,7 +19,7 @@ from emotion_lightning.batches import Batches, Indices
 from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, with_content
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Experiment
-from emotion_lightning.features import Feature
+from emotion_lightning.features import Feature, heard
 from emotion_lightning.protocols import SIDES, Split
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -162,9 +162,9 @@ class EmotionData(L.LightningDataModule):
         for rows in torch.from_numpy(self.split.train).split(64):
             batch = self.gather(rows, torch.device("cpu"))
             x = self.feature.present(batch.stored).double()
-            heard = torch.arange(x.shape[-1]) < (batch.extent[:, None] * x.shape[-1]).round()  # (B, T)
-            x = x * heard[:, None, None]
-            count = count + heard.sum() * (x.shape[2] if self.feature.is_picture else 1)
+            mask = heard(batch.extent, x.shape[-1])
+            x = x * mask[:, None, None]
+            count = count + mask.sum() * (x.shape[2] if self.feature.is_picture else 1)
             total = total + x.sum(axes, keepdim=True)[0]
             squares = squares + x.square().sum(axes, keepdim=True)[0]
         mean = total / count

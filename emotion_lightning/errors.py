@@ -7,6 +7,8 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Something in the settings, the files or the machine that the message tells how to put right."""
 
+    in_run = False  # whether a tracked run had been opened when it came up
+
 
 def nearest(word: str, valid: Iterable[str]) -> str:
     """`"; did you mean …?"` where a valid name is close, else the list of all of them.

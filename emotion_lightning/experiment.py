@@ -102,6 +102,9 @@ class Fit(Settings):
     monitor: Literal["uar/val", "accuracy/val", "f1/val", "loss/val"] = Field(
         "uar/val", description="what names the best epoch"
     )
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many epochs without a better `monitor`; null trains to the end"
+    )
     keep: Literal["best", "last"] = Field("best", description="which epoch's weights the test side is read with")
     gap_clips: int = Field(
         384, ge=1, description="training clips on which the clean training loss is measured an epoch"
@@ -110,6 +113,10 @@ class Fit(Settings):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(1, ge=1)
     log_model: bool = Field(True, description="keep the servable model and the checkpoints as artifacts of the run")
+
+
+MACHINE_FIT = {"accelerator", "devices", "log_model"}
+"""Settings of `fit` that say where and not what is computed, so no signature has them."""
 
 
 class Experiment(Settings):
@@ -140,7 +147,7 @@ class Experiment(Settings):
                 "name": True,
                 "about": True,
                 "data": {"dir", "cache"},
-                "fit": {"accelerator", "devices", "log_model"},
+                "fit": MACHINE_FIT,
             },
         )
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]

@@ -1,5 +1,6 @@
-"""Fits a network with Lightning and gives back probabilities. One evaluation on one device: distributed samplers would
-repeat clips to fill their batches, and figures must not change with the number of devices."""
+"""Fits a network with Lightning, or a scikit-learn estimator; both then give probabilities. One evaluation on one
+device: distributed samplers would repeat clips to fill batches, and figures must not change with the number of devices.
+"""
 
 import ctypes
 import logging
@@ -8,8 +9,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import joblib
 import lightning as L
 import numpy as np
 import torch
@@ -18,25 +20,29 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from emotion_lightning.callbacks import EpochRecord, Schedule, ShowProgress
+from emotion_lightning import metrics
+from emotion_lightning.callbacks import EpochRecord, Patience, Schedule, ShowProgress
 from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.data import EmotionData
 from emotion_lightning.errors import UserError
-from emotion_lightning.experiment import Experiment, Fit
+from emotion_lightning.estimator import EmotionEstimator
+from emotion_lightning.experiment import Fit
 from emotion_lightning.schedule import cycles
 
+Model = EmotionClassifier | EmotionEstimator
 Record = Callable[[dict[str, float], int], None]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training left: the classifier holds the weights of `epoch` (from 0), ready on its device."""
+    """What training left: a classifier that holds the weights of `epoch` (from 0; None where there are no epochs), ready
+    on its device. `kept` is the file of what the test side is read with; `files` are all that are worth keeping."""
 
-    classifier: EmotionClassifier
-    epoch: int
+    classifier: Model
+    epoch: int | None
     seconds: float
-    best: Path
-    last: Path
+    kept: Path
+    files: tuple[Path, ...]
 
 
 def precision(fit: Fit) -> str:
@@ -63,7 +69,7 @@ def on_gpu(fit: Fit) -> bool:
 def prepare_machine() -> None:
     """Libraries quiet, and large freed blocks kept: handing a step's activations back to the system and faulting them
     in again costs CPU steps up to a third of their time, less in bf16 (glibc's mallopt, elsewhere without effect)."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -74,16 +80,36 @@ def prepare_machine() -> None:
             mallopt(option, value)
 
 
-def fit(
-    experiment: Experiment,
-    data: EmotionData,
-    classifier: EmotionClassifier,
-    work: Path,
-    record: Record,
-    console: Console,
+def fit(data: EmotionData, model: Model, work: Path, record: Record, console: Console) -> Fitted:
+    """Trains on the training side and writes to `work` what is to be kept. `record` gets each epoch's figures."""
+    if isinstance(model, EmotionEstimator):
+        return _fit_estimator(data, model, work, record)
+    return _fit_network(data, model, work, record, console)
+
+
+def _fit_estimator(data: EmotionData, model: EmotionEstimator, work: Path, record: Record) -> Fitted:
+    """In one go: figures of the validation side and of clean training clips stand as those of one epoch."""
+    start = time.perf_counter()
+    train, val = (
+        data.gather(torch.from_numpy(index), torch.device("cpu")) for index in (data.split.train, data.split.val)
+    )
+    model.fit(train, val)
+    seconds = time.perf_counter() - start
+    figures = {"clips_per_second": len(data.split.train) / seconds}
+    for side, index in (("val", data.split.val), ("train", data.gap_clips())):
+        scores = metrics.scores(data.labels[torch.from_numpy(index)], probabilities(model, data, index))
+        figures |= {f"{name}/{side}": value for name, value in scores.items()}
+    record(figures | {"loss/gap": figures["loss/val"] - figures["loss/train"]}, 0)
+    work.mkdir(parents=True, exist_ok=True)
+    joblib.dump(model, work / "best.joblib")
+    return Fitted(model, None, seconds, work / "best.joblib", (work / "best.joblib",))
+
+
+def _fit_network(
+    data: EmotionData, classifier: EmotionClassifier, work: Path, record: Record, console: Console
 ) -> Fitted:
-    """Trains by the experiment's stages; best.ckpt and last.ckpt are written to `work`, and a last.ckpt that stands there
-    is gone on from, on every rank alike."""
+    """By the experiment's stages; a last.ckpt that stands in `work` is gone on from, on every rank alike."""
+    experiment = classifier.experiment
     plan = cycles(experiment.fit.stages)
     epochs = plan[-1].first + plan[-1].epochs
     schedule = Schedule(plan, experiment.seed, experiment.fit.lr_search)
@@ -91,17 +117,28 @@ def fit(
     callbacks = [schedule, EpochRecord(schedule, record), ShowProgress(console, epochs), best, last]
     if experiment.fit.ema:
         callbacks.append(EMAWeightAveraging(decay=experiment.fit.ema))
+    if experiment.fit.patience:
+        # at the end of the epoch's training, as the checkpoints, else it would look before they are written
+        callbacks.append(
+            Patience(
+                experiment.fit.monitor,
+                patience=experiment.fit.patience,
+                mode=_mode(experiment.fit),
+                check_on_train_epoch_end=True,
+            )
+        )
     trainer = _trainer(experiment.fit, epochs, callbacks, any(c.frozen for c in plan))
     start = time.perf_counter()
     earlier = str(work / "last.ckpt") if (work / "last.ckpt").exists() else None
     trainer.fit(classifier, datamodule=data, ckpt_path=earlier, weights_only=True)
     seconds = time.perf_counter() - start
-    chosen = work / ("best.ckpt" if experiment.fit.keep == "best" else "last.ckpt")
-    if trainer.global_rank == 0:
-        checkpoint = load(classifier, chosen)
-        classifier.to(trainer.strategy.root_device)
-        return Fitted(classifier, int(checkpoint["epoch"]), seconds, work / "best.ckpt", work / "last.ckpt")
-    return Fitted(classifier, 0, seconds, work / "best.ckpt", work / "last.ckpt")
+    files = (work / "best.ckpt", work / "last.ckpt")
+    kept = files[0 if experiment.fit.keep == "best" else 1]
+    if trainer.global_rank:
+        return Fitted(classifier, None, seconds, kept, files)
+    checkpoint = load(classifier, kept)
+    classifier.to(trainer.strategy.root_device)
+    return Fitted(classifier, int(checkpoint["epoch"]), seconds, kept, files)
 
 
 def load(classifier: EmotionClassifier, file: Path) -> dict[str, Any]:
@@ -112,28 +149,34 @@ def load(classifier: EmotionClassifier, file: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def probabilities(classifier: EmotionClassifier, data: EmotionData, index: NDArray[np.int64]) -> Tensor:
+def probabilities(classifier: Model, data: EmotionData, index: NDArray[np.int64]) -> Tensor:
     """(N, classes) float32 on the CPU, in the precision that the classifier was trained in."""
-    classifier.eval()
-    device = classifier.device
-    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision(classifier.experiment.fit))
+    device, half = torch.device("cpu"), None
+    if isinstance(classifier, EmotionClassifier):
+        device = classifier.eval().device
+        half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision(classifier.experiment.fit))
     result = []
     with torch.inference_mode(), torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
         for rows in data.loader(index):
             batch = data.gather(rows, device)
-            result.append(classifier(batch.stored, batch.extent).softmax(1).cpu())
+            result.append(classifier.probabilities(batch.stored, batch.extent).cpu())
     return torch.cat(result)
 
 
 def _checkpoints(settings: Fit, work: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
     """One for the best epoch's weights, one for the whole state after every epoch; both written whole or not at all."""
     common: dict[str, Any] = {"dirpath": work, "save_on_train_epoch_end": True, "enable_version_counter": False}
-    mode = "min" if settings.monitor.startswith("loss") else "max"
     # Lightning leaves callbacks out of a checkpoint of weights only, and with them the averaged weights
     light = settings.ema is None
-    best = ModelCheckpoint(filename="best", monitor=settings.monitor, mode=mode, save_weights_only=light, **common)
+    best = ModelCheckpoint(
+        filename="best", monitor=settings.monitor, mode=_mode(settings), save_weights_only=light, **common
+    )
     last = ModelCheckpoint(filename="last", **common)
     return best, last
+
+
+def _mode(settings: Fit) -> Literal["min", "max"]:
+    return "min" if settings.monitor.startswith("loss") else "max"
 
 
 def _trainer(settings: Fit, epochs: int, callbacks: list[Any], freezes: bool) -> L.Trainer:

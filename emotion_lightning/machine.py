@@ -13,11 +13,16 @@ import psutil
 def tags(device: str) -> dict[str, str]:
     """Tags that say what a figure was computed on."""
     return {
-        "machine/cores": str(len(os.sched_getaffinity(0))),
+        "machine/cores": str(cores()),
         "machine/cpu": _cpu(),
         "machine/device": device,
         "machine/system": platform.platform(),
     }
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _cpu() -> str:
@@ -77,6 +82,7 @@ def requirements() -> list[str]:
         "torchmetrics",
         "lightning",
         "timm",
+        "scikit-learn",
         "matplotlib",
         "pydantic",
         "pyyaml",

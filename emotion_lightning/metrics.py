@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
+    multiclass_calibration_error,
     multiclass_confusion_matrix,
     multiclass_f1_score,
     multiclass_recall,
@@ -22,10 +23,11 @@ class PerClass:
 
 
 def scores(labels: Tensor, probabilities: Tensor) -> dict[str, float]:
-    """labels (N,) and probabilities (N, classes) → loss, accuracy, f1 (macro) and uar.
+    """labels (N,) and probabilities (N, classes) → loss, accuracy, f1 (macro), uar and ece.
 
     loss is the mean cross-entropy in nats. f1 and uar average over the classes that occur among the labels, as
-    scikit-learn's balanced_accuracy does (UAR: unweighted average recall, the field's main figure).
+    scikit-learn's balanced_accuracy does (UAR: unweighted average recall, the field's main figure). ece
+    is the expected calibration error (Guo et al. 2017): |confidence − accuracy| over 15 bins of equal width, weighted by clips.
     """
     classes = per_class(labels, probabilities)
     present = classes.clips > 0
@@ -35,6 +37,7 @@ def scores(labels: Tensor, probabilities: Tensor) -> dict[str, float]:
         "accuracy": float(multiclass_accuracy(probabilities, labels, probabilities.shape[1], average="micro")),
         "f1": float(classes.f1[present].mean()),
         "uar": float(classes.recall[present].mean()),
+        "ece": float(multiclass_calibration_error(probabilities.float(), labels, probabilities.shape[1], n_bins=15)),
     }
 
 

@@ -38,9 +38,11 @@ def conclude(
     labels = {side: data.labels[torch.from_numpy(data.split.side(side))] for side in seen}
     figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], seen["val"]).items()}
     figures |= {f"test/{k}": v for k, v in metrics.scores(labels["test"], seen["test"]).items()}
-    figures |= {"best/epoch": fitted.epoch, "seconds": fitted.seconds}
+    figures |= {"seconds": fitted.seconds, **_speakers(data)}
     per_class = metrics.per_class(labels["test"], seen["test"])
     figures |= {f"test/recall/{c}": float(r) for c, r in zip(data.classes, per_class.recall, strict=True) if r == r}
+    if fitted.epoch is not None:
+        figures["best/epoch"] = fitted.epoch
     tracked.final(figures)
     folder.mkdir(parents=True, exist_ok=True)
     _write_predictions(folder / "predictions.csv", data, seen)
@@ -48,8 +50,9 @@ def conclude(
     title = ("DEMO · " if experiment.is_demo else "") + f"{experiment.name} · {experiment.protocol.name}"
     counts = metrics.confusion(labels["test"], seen["test"])
     draw.confusion(counts, data.classes, f"{title} · test side").savefig(folder / "confusion.png", dpi=120)
-    history = tracked.history(["loss/train", "loss/val", "uar/train", "uar/val"])
-    draw.loss_gap(history, title).savefig(folder / "loss_gap.png", dpi=120)
+    if fitted.epoch is not None:
+        history = tracked.history(["loss/train", "loss/val", "uar/train", "uar/val"])
+        draw.loss_gap(history, title).savefig(folder / "loss_gap.png", dpi=120)
     mlflow.log_artifacts(str(folder))
     mlflow.set_tag("mlflow.note.content", _note(title, data, figures))
     return Result(tracked.id, tracked.address(), figures, data.classes, labels["test"], seen["test"], fitted.seconds)
@@ -57,8 +60,7 @@ def conclude(
 
 def _note(title: str, data: EmotionData, figures: dict[str, float]) -> str:
     """The run's description on its MLflow page: what was tested on whom, and what came out."""
-    speakers = {side: {data.clips[i].speaker for i in data.split.side(side)} for side in SIDES}
-    known = len(speakers["test"] & speakers["train"])
+    known, all_ = (round(figures[f"test/{key}"]) for key in ("speakers_trained_on", "speakers"))
     rows = [
         f"| {name} | "
         + " | ".join(f"{figures[f'{key}/{metric}']:.3f}" for metric in ("accuracy", "f1", "uar", "loss"))
@@ -67,13 +69,18 @@ def _note(title: str, data: EmotionData, figures: dict[str, float]) -> str:
     ]
     return "\n".join(
         [
-            f"**{title}**: {sides(data)}. **{known} of the {len(speakers['test'])} test speakers were trained on.**",
+            f"**{title}**: {sides(data)}. **{known} of the {all_} test speakers were trained on.**",
             "",
             "| | accuracy | macro F1 | UAR | loss |",
             "|---|---|---|---|---|",
             *rows,
         ]
     )
+
+
+def _speakers(data: EmotionData) -> dict[str, float]:
+    train, test = ({data.clips[i].speaker for i in data.split.side(side)} for side in ("train", "test"))
+    return {"test/speakers": len(test), "test/speakers_trained_on": len(test & train)}
 
 
 def _write_predictions(file: Path, data: EmotionData, seen: dict[str, Tensor]) -> None:

@@ -34,14 +34,13 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
         raise UserError(f"AUDIO: no audio file ({', '.join(sorted(audio.SUFFIXES))}) below '{source}'")
     client = tracking.connect()
     run = tracking.find(client, run_id)
-    try:
-        checkpoint = mlflow.artifacts.download_artifacts(
-            run_id=run.info.run_id, artifact_path="checkpoints/best.ckpt"
-        )
-    except Exception as error:  # a store says that an artifact is missing in errors of its own
+    kept = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == "best"]
+    if not kept:
         raise UserError(
-            f"run {run_id} ({run.info.status}) keeps no checkpoint; RESUME={run_id} finishes a killed one"
-        ) from error
+            f"run {run_id} ({run.info.status}) keeps no checkpoint; RESUME={run_id} finishes a killed one, and "
+            f'SET="fit.log_model=true" keeps what is trained'
+        )
+    checkpoint = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=kept[0])
     model = from_checkpoint(Path(checkpoint))
     settings = model.classifier.experiment.audio
     for file in files:

@@ -4,15 +4,10 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from emotion_lightning import settings, tracking
 from emotion_lightning.errors import UserError
-from emotion_lightning.experiment import Experiment
+from emotion_lightning.experiment import MACHINE_FIT, Experiment
 
-MACHINE = (
-    "data.dir",
-    "data.cache",
-    "fit.accelerator",
-    "fit.devices",
-    "fit.log_model",
-)  # may change between two starts
+MACHINE = ("data.dir", "data.cache", *(f"fit.{name}" for name in sorted(MACHINE_FIT)))
+"""May change between two starts."""
 
 
 def check(experiment: Experiment, run_id: str) -> str:
@@ -27,7 +22,9 @@ def check(experiment: Experiment, run_id: str) -> str:
         raise UserError(f"RESUME: run {run_id} has finished; there is nothing to go on with")
     if status == "RUNNING":
         raise UserError(f"RESUME: run {run_id} is running on {run.data.tags.get('machine/host', 'some machine')}")
-    changed = [line for line in settings.difference(run.data.params, experiment) if not line.startswith(MACHINE)]
+    # a run that was killed in its first moment may lack some params, or all
+    there = {**experiment.flat(), **run.data.params}
+    changed = [line for line in settings.difference(there, experiment) if not line.startswith(MACHINE)]
     if changed:
         raise UserError(f"RESUME: run {run_id} was started with other settings: " + "; ".join(changed))
     return str(run.info.run_id)

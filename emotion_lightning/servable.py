@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import joblib
 import torch
 from torch import Tensor, nn
 
 from emotion_lightning import parts
 from emotion_lightning.classifier import EmotionClassifier
+from emotion_lightning.estimator import EmotionEstimator
 from emotion_lightning.experiment import Experiment
 
 
 class EmotionModel(nn.Module):
     """(B, samples) float32 mono waveforms at the experiment's rate, all of full length → (B, classes) probabilities."""
 
-    def __init__(self, classifier: EmotionClassifier):
+    def __init__(self, classifier: EmotionClassifier | EmotionEstimator):
         """`classifier` as `rebuild` gives it: one that was trained drags its trainer into the pickle."""
         super().__init__()
         self.classifier = classifier
@@ -23,7 +25,7 @@ class EmotionModel(nn.Module):
 
     def forward(self, waves: Tensor) -> Tensor:
         lengths = torch.full((len(waves),), waves.shape[1], device=waves.device)
-        return self.classifier(*self.classifier.feature(waves, lengths)).softmax(1)
+        return self.classifier.probabilities(*self.classifier.feature(waves, lengths))
 
 
 def rebuild(checkpoint: Mapping[str, Any]) -> EmotionClassifier:
@@ -36,11 +38,16 @@ def rebuild(checkpoint: Mapping[str, Any]) -> EmotionClassifier:
     feature = parts.entry("features", experiment.features.name)(
         experiment.audio.sample_rate, **experiment.features.args
     )
-    classifier = EmotionClassifier(experiment, feature, tuple(hyperparameters["shape"]), hyperparameters["classes"])
+    shape, classes = tuple(hyperparameters["shape"]), hyperparameters["classes"]
+    network = parts.entry("models", experiment.model.name)(shape, len(classes), **experiment.model.args)
+    classifier = EmotionClassifier(experiment, feature, network, shape, classes)
     classifier.load_state_dict(checkpoint["state_dict"])
     classifier.on_load_checkpoint(dict(checkpoint))
     return classifier.eval()
 
 
 def from_checkpoint(file: Path) -> EmotionModel:
+    """best.ckpt of a network, or best.joblib of an estimator; the latter is a pickle, to be trusted as its store is."""
+    if file.suffix == ".joblib":
+        return EmotionModel(joblib.load(file))
     return EmotionModel(rebuild(torch.load(file, map_location="cpu", weights_only=True)))

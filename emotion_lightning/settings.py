@@ -19,6 +19,7 @@ from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.experiment import Experiment, flatten
 
 SHIPPED = Path(__file__).parent.parent / "experiments"
+Checked = typing.TypeVar("Checked", bound=BaseModel)
 Sources = dict[tuple[str, ...], str]  # path of a setting → where its value was written
 
 
@@ -52,15 +53,17 @@ def names() -> list[str]:
     return sorted({file.stem for folder in folders() for file in folder.glob("*.yaml")})
 
 
-def load(name: str, overrides: Iterable[str] = ()) -> Experiment:
-    """The experiment of that name (or path of a YAML file) with `key.path=value` overrides, all parts' defaults filled in."""
+def load(name: str, overrides: Iterable[str] = (), said_in: str = "SET") -> Experiment:
+    """The experiment of that name (or path of a YAML file) with `key.path=value` overrides, all parts' defaults filled in.
+
+    `said_in`: where messages say that the overrides stand."""
     tree: dict[str, Any] = {}
     file = _find(name)
-    sources: Sources = {(): _shown(file)}
+    sources: Sources = {(): shown(file)}
     for source, layer in reversed(list(_chain(file))):
         tree = _merge(tree, layer, source, sources)
     for override in overrides:
-        tree = _merge(tree, _parse_override(override), "SET", sources)
+        tree = _merge(tree, _parse_override(override), said_in, sources)
     if "name" in tree:
         raise UserError(f"{sources[('name',)]}: name: an experiment is named by its file")
     return check({**tree, "name": Path(name).stem}, sources)
@@ -98,19 +101,19 @@ def _validate(model: type[BaseModel], tree: dict[str, Any], prefix: tuple[str, .
             json.dumps(tree)
         )  # through JSON, since strict types then take a list for a tuple
     except ValidationError as error:
-        raise UserError("\n".join(_say(e, model, prefix, sources) for e in error.errors())) from None
+        raise UserError("\n".join(say(e, model, prefix, sources) for e in error.errors())) from None
     except TypeError as error:
         raise UserError(f"{_source(prefix, sources)}: {error}") from None
 
 
-def _say(error: Any, model: type[BaseModel], prefix: tuple[str, ...], sources: Sources) -> str:
+def say(error: Any, model: type[BaseModel], prefix: tuple[str, ...], sources: Sources) -> str:
     path = (*prefix, *(str(key) for key in error["loc"]))
     where = f"{_source(path, sources)}: {'.'.join(path)}"
     if error["type"] == "extra_forbidden":
         return f"{where}: no such setting{nearest(path[-1], _keys(model, error['loc'][:-1]))}"
     if error["type"] == "missing":
         return f"{where}: missing"
-    return f"{where}: {error['msg'].replace('Input', 'it', 1)}, not {json.dumps(error['input'])}"
+    return f"{where}: {error['msg'].removeprefix('Value error, ').replace('Input', 'it', 1)}, not {json.dumps(error['input'])}"
 
 
 def _keys(model: Any, path: tuple[Any, ...]) -> list[str]:
@@ -144,27 +147,39 @@ def _find(name: str) -> Path:
 
 def _chain(file: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
     """The file and the bases below it, nearest first."""
-    shown = _shown(file)
+    place = shown(file)
     if file in seen:
-        raise UserError(f"{shown}: base: the chain of bases bites its own tail")
-    try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{shown}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{shown}: the file must be a mapping of settings, not {json.dumps(tree)}")
+        raise UserError(f"{place}: base: the chain of bases bites its own tail")
+    tree = read(file)
     base = tree.pop("base", None)
-    yield shown, tree
+    yield place, tree
     if base is not None:
         beside = file.parent / f"{base}.yaml"
         try:
             below = beside if beside.is_file() else _find(str(base))
         except UserError as error:
-            raise UserError(f"{shown}: base: {error}") from None
+            raise UserError(f"{place}: base: {error}") from None
         yield from _chain(below, (*seen, file))
 
 
-def _shown(file: Path) -> str:
+def read(file: Path) -> dict[str, Any]:
+    """A YAML file as a mapping; what is wrong with it is told with its name."""
+    try:
+        tree = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{shown(file)}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{shown(file)}: the file must be a mapping of settings, not {json.dumps(tree)}")
+    return tree
+
+
+def validate(model: type[Checked], tree: dict[str, Any], file: Path) -> Checked:
+    """A mapping from that file as frozen settings of this type."""
+    checked: Checked = _validate(model, tree, (), {(): shown(file)})
+    return checked
+
+
+def shown(file: Path) -> str:
     return str(file.relative_to(Path.cwd()) if file.is_absolute() and file.is_relative_to(Path.cwd()) else file)
 
 
@@ -209,4 +224,4 @@ def difference(old: dict[str, str], new: Experiment) -> list[str]:
     ]
 
 
-__all__ = ["check", "difference", "flatten", "folders", "load", "names"]
+__all__ = ["check", "difference", "flatten", "folders", "load", "names", "read", "say", "shown", "validate"]

@@ -18,7 +18,7 @@ from typing import Any
 
 import mlflow
 from filelock import FileLock
-from mlflow.entities import Metric, Param, Run, RunStatus
+from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -74,7 +74,9 @@ def _make_local_store() -> None:
             ready.touch()
 
 
-def _experiment_id(client: MlflowClient, name: str) -> str:
+def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
+    """The MLflow experiment for runs on these corpora, made first where it is missing."""
+    name = "DEMO" if experiment.is_demo else "+".join(experiment.corpora)
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     place = (ROOT / "artifacts").resolve().as_uri() if store() == _local_uri() else None
@@ -111,9 +113,13 @@ class Tracked:
         return {n: [(m.step, m.value) for m in self.client.get_metric_history(self.id, n)] for n in names}
 
     def address(self) -> str:
-        """Where the run's page is, or will be once `make ui` serves the local store."""
-        page = f"/#/experiments/{self.experiment_id}/runs/{self.id}"
-        return store().rstrip("/") + page if store().startswith("http") else f"make ui → http://127.0.0.1:5000{page}"
+        return address(self.experiment_id, self.id)
+
+
+def address(experiment_id: str, run_id: str) -> str:
+    """Where the run's page is, or will be once `make ui` serves the local store."""
+    page = f"/#/experiments/{experiment_id}/runs/{run_id}"
+    return store().rstrip("/") + page if store().startswith("http") else f"make ui → http://127.0.0.1:5000{page}"
 
 
 @contextmanager
@@ -121,33 +127,47 @@ def run(experiment: Experiment, tags: Mapping[str, str], resume: str | None) -> 
     """Opens a run, or goes on in one; on leaving it is FINISHED, KILLED (SIGTERM, Ctrl-C) or FAILED."""
     client = connect()
     sweep(client)
+    tags = {**tags, **machine.process()}
+    with signals_raise(), _opened(client, experiment, tags, resume) as tracked:
+        yield tracked
+
+
+@contextmanager
+def _opened(
+    client: MlflowClient, experiment: Experiment, tags: dict[str, str], resume: str | None
+) -> Iterator[Tracked]:
     if resume:
         known = find(client, resume)
         history = client.get_metric_history(known.info.run_id, "loss/val")
         tracked = Tracked(
             client, known.info.run_id, known.info.experiment_id, max((m.step for m in history), default=-1)
         )
+        # first: another process's sweep looks at who a running run belongs to
+        client.log_batch(tracked.id, tags=[RunTag(key, value) for key, value in tags.items()])
         mlflow.start_run(run_id=tracked.id, log_system_metrics=True)
     else:
-        place = _experiment_id(client, "DEMO" if experiment.is_demo else "+".join(experiment.corpora))
+        place = experiment_id(client, experiment)
         title = f"{experiment.name} · {experiment.protocol.name}" + _fold(experiment)
-        active = mlflow.start_run(experiment_id=place, run_name=title, log_system_metrics=True)
+        # with its tags from the start: a run that is killed before it has them could not be told from a living one
+        active = mlflow.start_run(experiment_id=place, run_name=title, tags=tags, log_system_metrics=True)
         tracked = Tracked(client, active.info.run_id, place, -1)
-        params = [Param(key, value[:PARAM_LIMIT]) for key, value in experiment.flat().items()]
+    try:
+        there = client.get_run(tracked.id).data.params  # of a run that goes on; MLflow refuses a param that changes
+        params = [Param(k, v[:PARAM_LIMIT]) for k, v in experiment.flat().items() if k not in there]
         for start in range(0, len(params), 100):  # MLflow's limit a call
             client.log_batch(tracked.id, params=params[start : start + 100])
-    mlflow.set_tags({**tags, **machine.process()})
-    with _signals_raise():
-        try:
-            yield tracked
-        except Killed as killed:
-            killed.run_id = tracked.id
-            mlflow.end_run(RunStatus.to_string(RunStatus.KILLED))
-            raise
-        except BaseException:
-            mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
-            raise
-        mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
+        yield tracked
+    except Killed as killed:
+        killed.run_id = tracked.id
+        mlflow.end_run(RunStatus.to_string(RunStatus.KILLED))
+        raise
+    except BaseException as error:
+        if isinstance(error, UserError):
+            error.in_run = True
+        mlflow.set_tag("failure", f"{type(error).__name__}: {error}"[:500])
+        mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
+        raise
+    mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
 
 
 def _fold(experiment: Experiment) -> str:
@@ -156,7 +176,7 @@ def _fold(experiment: Experiment) -> str:
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
+def signals_raise() -> Iterator[None]:
     def stop(signum: int, frame: Any) -> None:
         raise Killed(signum)
 
@@ -173,8 +193,7 @@ def find(client: MlflowClient, run_id: str) -> Run:
     try:
         if len(run_id) == 32:
             return client.get_run(run_id)
-        experiments = [e.experiment_id for e in client.search_experiments()]
-        matches = [r for r in client.search_runs(experiments, max_results=5000) if r.info.run_id.startswith(run_id)]
+        matches = [r for r in runs(client) if r.info.run_id.startswith(run_id)]
     except MlflowException as error:
         raise UserError(f"no run '{run_id}' at {mlflow.get_tracking_uri()} ({error.message})") from None
     if len(matches) != 1:
@@ -184,10 +203,19 @@ def find(client: MlflowClient, run_id: str) -> Run:
     return matches[0]
 
 
+def runs(client: MlflowClient, which: str = "") -> Iterator[Run]:
+    """All runs of the store that a filter in MLflow's own words picks, newest first, page by page."""
+    experiments, token = [e.experiment_id for e in client.search_experiments()], None
+    while experiments:
+        page = client.search_runs(experiments, which, max_results=1000, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
 def sweep(client: MlflowClient) -> None:
     """Runs of this machine that stand as RUNNING and whose process is gone (SIGKILL, power) become KILLED."""
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    for stale in client.search_runs(experiments, "attributes.status = 'RUNNING'") if experiments else []:
+    for stale in runs(client, "attributes.status = 'RUNNING'"):
         tags = stale.data.tags
         if tags.get("machine/host") == socket.gethostname() and not machine.alive(tags.get("machine/process", "")):
             client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.KILLED))
@@ -201,4 +229,11 @@ def log_data(name: str, digest: str, side: str, counts: Mapping[str, str]) -> No
     data = MetaDataset(  # type: ignore[abstract]
         CodeDatasetSource(tags={"corpora": name}), name=name, digest=digest
     )
-    mlflow.log_input(data, context=side, tags=dict(counts))
+    for attempt in range(5):  # two processes that log the same data at once: one of them is refused by the database
+        try:
+            mlflow.log_input(data, context=side, tags=dict(counts))
+            return
+        except MlflowException:
+            if attempt == 4:
+                raise
+            time.sleep(0.1 * 2**attempt)

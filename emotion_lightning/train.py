@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +15,56 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import track
 
-from emotion_lightning import learn, machine, tracking
+from emotion_lightning import learn, machine, parts, tracking
+from emotion_lightning.cache import digest
 from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.data import EmotionData
+from emotion_lightning.estimator import EmotionEstimator
 from emotion_lightning.experiment import Experiment
+from emotion_lightning.models import Network
 from emotion_lightning.outcome import Result, conclude, sides
 from emotion_lightning.protocols import SIDES
 from emotion_lightning.servable import from_checkpoint
 
 
-def train(experiment: Experiment, console: Console, resume: str | None = None) -> Result | None:
-    """Runs the experiment. None on the ranks of a distributed run that only lend a hand."""
+def train(
+    experiment: Experiment,
+    console: Console,
+    resume: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    watch: learn.Record = lambda figures, epoch: None,
+) -> Result | None:
+    """Runs the experiment; `tags` are added to the run's own, `watch` sees each epoch's figures. None on the ranks of a
+    distributed run that only lend a hand."""
     learn.prepare_machine()
     chief = getattr(rank_zero_only, "rank", 0) == 0
     console = console if chief else Console(quiet=True)
     L.seed_everything(experiment.seed, verbose=False)
-    data, classifier = build(experiment, console)
+    data, model = build(experiment, console)
     if not chief:
-        learn.fit(experiment, data, classifier, work_folder(resume or "other-rank"), lambda *_: None, console)
+        learn.fit(data, model, work_folder(resume or "other-rank"), lambda *_: None, console)
         return None
-    with tracking.run(experiment, _tags(experiment, data), resume) as tracked:
+    with tracking.run(experiment, {**_tags(experiment, data, model), **(tags or {})}, resume) as tracked:
+
+        def record(figures: dict[str, float], epoch: int) -> None:
+            tracked.epoch(figures, epoch)
+            watch(figures, epoch)
+
         work = work_folder(tracked.id)
-        console.print(
-            f"run {tracked.id[:8]} · {sides(data)} · {len(data.classes)} emotions · {learn.precision(experiment.fit)}"
-        )
-        if not resume:
-            _log_start(experiment, data)
-        fitted = learn.fit(experiment, data, classifier, work, tracked.epoch, console)
+        console.print(f"run {tracked.id[:8]} · {sides(data)} · {len(data.classes)} emotions{_precision(model)}")
+        _log_start(experiment, data)
+        fitted = learn.fit(data, model, work, record, console)
         result = conclude(experiment, data, fitted, tracked, work / "outputs")
         if experiment.fit.log_model:
-            for checkpoint in (fitted.best, fitted.last):
-                mlflow.log_artifact(str(checkpoint), "checkpoints")
-            _log_model(fitted.best if experiment.fit.keep == "best" else fitted.last)
+            for file in fitted.files:
+                mlflow.log_artifact(str(file), "checkpoints")
+            _log_model(fitted.kept)
     shutil.rmtree(work)
     return result
 
 
-def build(experiment: Experiment, console: Console) -> tuple[EmotionData, EmotionClassifier]:
-    """Data and network, every part of them made and checked; nothing is trained and no run is opened."""
+def build(experiment: Experiment, console: Console) -> tuple[EmotionData, learn.Model]:
+    """Data and model, every part of them made and checked; nothing is trained and no run is opened."""
 
     def with_bar(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
         return track(items, what, count, console=console, transient=True, disable=not console.is_terminal)
@@ -62,10 +74,17 @@ def build(experiment: Experiment, console: Console) -> tuple[EmotionData, Emotio
     for note in data.notes:
         console.print(f"[yellow]note:[/] {note}")
     first = data.gather(torch.tensor([0]), torch.device("cpu"))
-    channels, bands, frames = data.feature.present(first.stored).shape[1:]
-    classifier = EmotionClassifier(experiment, data.feature, (channels, bands, frames), data.classes)
+    channels, bands, frames = shape = tuple(data.feature.present(first.stored).shape[1:])
+    made = parts.entry("models", experiment.model.name)(shape, len(data.classes), **experiment.model.args)
+    if not isinstance(made, Network):
+        return data, EmotionEstimator(experiment, data.feature, made, data.classes)
+    classifier = EmotionClassifier(experiment, data.feature, made, (channels, bands, frames), data.classes)
     classifier.learn_from(data)
     return data, classifier
+
+
+def _precision(model: learn.Model) -> str:
+    return f" · {learn.precision(model.experiment.fit)}" if isinstance(model, EmotionClassifier) else ""
 
 
 def work_folder(run_id: str) -> Path:
@@ -73,21 +92,25 @@ def work_folder(run_id: str) -> Path:
     return tracking.ROOT / "checkpoints" / run_id
 
 
-def _tags(experiment: Experiment, data: EmotionData) -> dict[str, str]:
-    device = torch.cuda.get_device_name() if learn.on_gpu(experiment.fit) else "cpu"
+def _tags(experiment: Experiment, data: EmotionData, model: learn.Model) -> dict[str, str]:
+    by_lightning = isinstance(model, EmotionClassifier)
+    device = torch.cuda.get_device_name() if by_lightning and learn.on_gpu(experiment.fit) else "cpu"
     tags = {
         "experiment": experiment.name,
         "signature": experiment.signature(),
         "protocol": experiment.protocol.name,
         "corpora": "+".join(experiment.corpora),
         "data/digest": data.digest(*SIDES),
+        "data/clips": digest([(c.corpus, c.id, c.emotion) for c in data.clips]),
         "seed": str(experiment.seed),
         "DEMO": str(experiment.is_demo),
-        "machine/precision": learn.precision(experiment.fit),
+        "machine/precision": learn.precision(experiment.fit) if by_lightning else "scikit-learn",
         "machine/devices": str(experiment.fit.devices),
         **machine.tags(device),
         **machine.commit(),
     }
+    if data.notes:
+        tags["data/notes"] = "; ".join(data.notes)[:1000]
     if "fold" in experiment.protocol.args:
         tags["fold"] = str(experiment.protocol.args["fold"])
     return tags

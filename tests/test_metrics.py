@@ -39,6 +39,16 @@ def drawn(case: str, seed: int) -> tuple[Tensor, Tensor]:
     return labels, logits.softmax(1)
 
 
+def calibration_error(true: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
+    """By its definition: |accuracy − mean confidence| of each filled bin, weighted by its clips."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == true
+    number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = [
+        (number == b).mean() * abs(right[number == b].mean() - confidence[number == b].mean()) for b in set(number)
+    ]
+    return float(sum(gaps))
+
+
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true", "ignore:A single label was found")
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("case", CASES)
@@ -51,6 +61,7 @@ def test_scores_are_scikit_learns(case: str, seed: int) -> None:
         "accuracy": accuracy_score(true, guess),
         "f1": f1_score(true, guess, labels=present, average="macro", zero_division=0),
         "uar": balanced_accuracy_score(true, guess),
+        "ece": calibration_error(true, probabilities.numpy()),
     }
     assert scores(labels, probabilities) == pytest.approx(expected, rel=1e-5)
 
@@ -84,11 +95,17 @@ def test_f1_by_class_is_scikit_learns_and_nan_where_no_clip_is(case: str) -> Non
 
 
 def test_a_case_by_hand() -> None:
-    """Labels 0 0 0 1, guesses 0 0 1 1: recall 2/3 and 1, F1 4/5 and 2/3."""
+    """Labels 0 0 0 1, guesses 0 0 1 1: recall 2/3 and 1, F1 4/5 and 2/3; every clip half sure, three of four right."""
     labels = torch.tensor([0, 0, 0, 1])
     probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.5, 0.3, 0.2], [0.25, 0.5, 0.25], [0.4, 0.5, 0.1]])
     assert scores(labels, probabilities) == pytest.approx(
-        {"loss": -math.log(0.5 * 0.5 * 0.25 * 0.5) / 4, "accuracy": 3 / 4, "f1": (4 / 5 + 2 / 3) / 2, "uar": 5 / 6}
+        {
+            "loss": -math.log(0.5 * 0.5 * 0.25 * 0.5) / 4,
+            "accuracy": 3 / 4,
+            "f1": (4 / 5 + 2 / 3) / 2,
+            "uar": 5 / 6,
+            "ece": 0.25,
+        }
     )
     assert confusion(labels, probabilities).tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
 

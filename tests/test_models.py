@@ -6,22 +6,25 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from torch import Tensor, nn
 
 from emotion_lightning import parts
 from emotion_lightning.errors import UserError
-from emotion_lightning.models import Network, timm_backbone
+from emotion_lightning.models import Network, lstm, svm, timm_backbone
 
 CLASSES = 8
 SHAPES = [(1, 40, 64), (3, 64, 64)]
 SMALL: dict[str, dict[str, Any]] = {"timm_backbone": {"backbone": "resnet10t", "weights": "none"}}
 """Arguments under which a model is small and needs no download; a model that is so by default has none here."""
 
-ON_MODELS = pytest.mark.parametrize("name", parts.names("models"))
 ON_SHAPES = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 
 
@@ -30,12 +33,22 @@ def built(name: str, shape: tuple[int, int, int]) -> Network:
     return cast(Network, parts.entry("models", name)(shape, CLASSES, **SMALL.get(name, {})))
 
 
+def is_network(name: str) -> bool:
+    return isinstance(built(name, SHAPES[0]), Network)
+
+
+NETWORKS = [name for name in parts.names("models") if is_network(name)]
+ESTIMATORS = sorted(set(parts.names("models")) - set(NETWORKS))
+ON_MODELS = pytest.mark.parametrize("name", NETWORKS)
+ON_ESTIMATORS = pytest.mark.parametrize("name", ESTIMATORS)
+
+
 def made_up(shape: tuple[int, int, int], clips: int = 4) -> tuple[Tensor, Tensor]:
     chance = torch.Generator().manual_seed(0)
     return torch.randn(clips, *shape, generator=chance), torch.linspace(0.5, 1.0, clips)
 
 
-# ---------------------------------------------------------------- every model
+# ---------------------------------------------------------------- every network
 
 
 @ON_SHAPES
@@ -90,6 +103,51 @@ def test_a_trained_state_fits_a_network_built_again(name: str) -> None:
     again.load_state_dict(network.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(*made_up(SHAPES[1])), network.eval()(*made_up(SHAPES[1])))
+
+
+# ---------------------------------------------------------------- every scikit-learn estimator
+
+
+def features_of(classes: int, clips: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 1, 6, 10) features that tell the classes apart, NaN behind each clip's end, and labels (N,)."""
+    chance = np.random.default_rng(0)
+    labels = np.arange(clips) % classes
+    x = chance.normal(size=(clips, 1, 6, 10)).astype(np.float32) + labels[:, None, None, None]
+    x[::2, ..., 7:] = np.nan
+    return x, labels
+
+
+def scores_of(estimator: Any, x: np.ndarray) -> np.ndarray:
+    """(N, classes) probabilities or decision values."""
+    return (estimator.predict_proba if hasattr(estimator, "predict_proba") else estimator.decision_function)(x)
+
+
+@ON_ESTIMATORS
+def test_an_estimator_scores_each_class_and_finds_it(name: str) -> None:
+    estimator = parts.entry("models", name)((1, 6, 10), 3)
+    x, labels = features_of(3)
+    estimator.fit(x, labels)
+    assert scores_of(estimator, x).shape == (60, 3)
+    assert (scores_of(estimator, x).argmax(1) == labels).mean() > 0.9
+
+
+@ON_ESTIMATORS
+def test_an_estimator_does_not_hear_what_stands_behind_a_clip(name: str) -> None:
+    estimator = parts.entry("models", name)((1, 6, 10), 3)
+    x, labels = features_of(3)
+    estimator.fit(x, labels)
+    assert np.array_equal(scores_of(estimator, x[::2]), scores_of(estimator, x[::2, ..., :7]))
+
+
+def test_the_svm_is_scikit_learns_and_decides_by_its_highest_value() -> None:
+    chance = np.random.default_rng(1)
+    x, labels = chance.normal(size=(120, 1, 6, 10)).astype(np.float32), chance.integers(0, 4, 120)
+    x[:, 0] += labels[:, None, None] * 0.2  # hard: votes tie
+    ours = svm.build((1, 6, 10), 4, C=2.0).fit(x, labels)
+    plain = make_pipeline(StandardScaler(), SVC(C=2.0, gamma=1 / 6, break_ties=True)).fit(x.mean(3)[:, 0], labels)
+    assert 0.4 < (plain.predict(x.mean(3)[:, 0]) == labels).mean() < 1.0
+    assert np.array_equal(ours.decision_function(x).argmax(1), plain.predict(x.mean(3)[:, 0]))
+    assert np.array_equal(ours.predict(x), plain.predict(x.mean(3)[:, 0]))
 
 
 # ---------------------------------------------------------------- timm's networks
@@ -236,3 +294,31 @@ def test_an_unreachable_download_offers_the_two_ways_out(tmp_path: Path) -> None
     assert message.startswith("model.weights: the ImageNet weights of resnet10t cannot be reached here")
     assert 'SET="model.weights=<file>"' in message
     assert 'SET="model.weights=none"' in message
+
+
+# ---------------------------------------------------------------- the LSTM
+
+
+def test_the_lstm_is_torchs_bidirectional_one_over_packed_sequences() -> None:
+    torch.manual_seed(0)
+    ours, theirs = lstm.build((1, 20, 50), CLASSES, hidden=16).eval(), nn.LSTM(20, 16, 2, True, True, 0.0, True)
+    for layer in range(2):
+        for suffix, modules in (("", ours.forwards), ("_reverse", ours.backwards)):
+            for name, value in modules[layer].named_parameters():
+                theirs.get_parameter(name.removesuffix("_l0") + f"_l{layer}{suffix}").data.copy_(value)
+    x, valid = torch.randn(5, 1, 20, 50), torch.tensor([1.0, 0.5, 0.26, 0.02, 0.9])
+    packed = nn.utils.rnn.pack_padded_sequence(
+        x[:, 0].transpose(1, 2), (valid * 50).round().long(), batch_first=True, enforce_sorted=False
+    )
+    _, (state, _) = theirs(packed)
+    torch.testing.assert_close(ours(x, valid), ours.head(torch.cat([state[-2], state[-1]], 1)))
+
+
+def test_the_lstm_does_not_hear_what_stands_behind_a_clip() -> None:
+    network = lstm.build((1, 20, 50), CLASSES, hidden=16).eval()
+    x, valid = torch.randn(2, 1, 20, 50), torch.tensor([0.5, 1.0])
+    before = network(x, valid)
+    x[:, :, :, 25:] += 100.0
+    after = network(x, valid)
+    assert torch.equal(before[0], after[0])
+    assert not torch.equal(before[1], after[1])

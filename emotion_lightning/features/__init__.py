@@ -26,6 +26,11 @@ class Feature(nn.Module):
         return stored.float()
 
 
+def heard(valid: Tensor, frames: int) -> Tensor:
+    """(B, frames) bool: which frames hold the clip, from the share (B,) of the time axis that does."""
+    return torch.arange(frames, device=valid.device) < (valid[:, None] * frames).round()
+
+
 def fit_frames(x: Tensor, counts: Tensor, frames: int, silence: Tensor) -> tuple[Tensor, Tensor]:
     """(B, F, T) with `counts` valid frames each → (B, F, frames), cut or filled behind, and the share that is valid.
 

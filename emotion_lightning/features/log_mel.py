@@ -1,7 +1,10 @@
-"""Log-mel spectrogram in dB below the clip's own maximum; the defaults are DeepEmoNet's (16 kHz, 128 bands, hop 8 ms).
+"""Log-mel spectrogram in dB below the clip's own maximum, or below full scale; the defaults are DeepEmoNet's (16 kHz,
+128 bands, hop 8 ms).
 
 Slaney mel scale and area norm with centred, zero-padded frames: librosa's defaults, and equal to it within 0.01 dB.
 """
+
+from typing import Literal
 
 import torch
 import torchaudio
@@ -10,30 +13,49 @@ from torch import Tensor
 from emotion_lightning.features import Feature, fit_frames
 
 POWER_FLOOR = 1e-10  # librosa's amin
+FLOOR_DB = -100.0  # the same in dB of full scale
+
+Reference = Literal["maximum", "full_scale"]
 
 
 class LogMel(Feature):
-    """(B, samples) → (B, 1, bands, frames) dB in -range_db…0.
+    """(B, samples) → (B, 1, bands, frames) dB, -range_db…0 below the clip's maximum.
 
-    Without `log` it is the mel power relative to the clip's maximum, put on the same scale: 0 power at -range_db.
+    With the reference full_scale the maximum keeps its own level, as in librosa's power_to_db with ref=1. Without `log`
+    it is the mel power relative to the clip's maximum, put on the same scale: 0 power at -range_db.
     """
 
-    def __init__(self, sample_rate: int, bands: int, n_fft: int, hop: int, frames: int, range_db: float, log: bool):
+    def __init__(
+        self,
+        sample_rate: int,
+        bands: int,
+        n_fft: int,
+        hop: int,
+        frames: int,
+        range_db: float,
+        log: bool = True,
+        reference: Reference = "maximum",
+    ):
         super().__init__()
         self.bands, self.n_fft, self.hop, self.frames = bands, n_fft, hop, frames
-        self.range_db, self.log = range_db, log
+        self.range_db, self.log, self.absolute = range_db, log, reference == "full_scale"
         bank = torchaudio.functional.melscale_fbanks(
             n_fft // 2 + 1, 0, sample_rate / 2, bands, sample_rate, norm="slaney", mel_scale="slaney"
         )
         self.register_buffer("bank", bank.T.contiguous())  # (bands, bins)
         self.blocks = _filled_blocks(bank.T)
         self.register_buffer("window", torch.hann_window(n_fft))
-        self.register_buffer("silence", torch.full((bands,), -range_db))
+        self.register_buffer("silence", torch.full((bands,), self.floor))
+
+    @property
+    def floor(self) -> float:
+        """dB of a frame behind a clip's end."""
+        return FLOOR_DB if self.absolute else -self.range_db
 
     def spectrogram(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, samples) → (B, bands, T) of the longest clip and each clip's own count of frames (B,).
 
-        Frames behind a clip's end hold the floor, -range_db.
+        Frames behind a clip's end hold the quietest level of the clip's range.
         """
         window = self.get_buffer("window")
         bins = torch.stft(waves, self.n_fft, self.hop, window=window, pad_mode="constant", return_complex=True)
@@ -47,8 +69,9 @@ class LogMel(Feature):
         loudest = power.amax(dim=(1, 2), keepdim=True).clamp(min=POWER_FLOOR)
         if not self.log:
             return (power / loudest - 1) * self.range_db, counts
-        decibel = power.clamp_(min=POWER_FLOOR).log10_().sub_(loudest.log10()).mul_(10)
-        return decibel.clamp_(min=-self.range_db), counts
+        peak = 10 * loudest.log10()
+        decibel = power.clamp_(min=POWER_FLOOR).log10_().mul_(10).sub_(peak).clamp_(min=-self.range_db)
+        return decibel.add_(peak) if self.absolute else decibel, counts
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         spectrogram, counts = self.spectrogram(waves, lengths)

@@ -7,11 +7,11 @@ import torchaudio
 from torch import Tensor
 
 from emotion_lightning.features import Feature, fit_frames
-from emotion_lightning.features.log_mel import LogMel
+from emotion_lightning.features.log_mel import LogMel, Reference
 
 
 class MFCC(Feature):
-    """(B, samples) → (B, 1, coefficients, frames). Level-free but for coefficient 0, which is relative to the clip's maximum."""
+    """(B, samples) → (B, 1, coefficients, frames). Coefficient 0 is the level, relative to the log-mel's reference."""
 
     def __init__(self, log_mel: LogMel, coefficients: int):
         super().__init__()
@@ -19,7 +19,7 @@ class MFCC(Feature):
         bands = log_mel.bands
         self.register_buffer("dct", torchaudio.functional.create_dct(coefficients, bands, norm="ortho"))  # (bands, C)
         silence = torch.zeros(coefficients)
-        silence[0] = -log_mel.range_db * math.sqrt(bands)  # the DCT of a frame at the floor
+        silence[0] = log_mel.floor * math.sqrt(bands)  # the DCT of a frame at the floor
         self.register_buffer("silence", silence)
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,6 +38,7 @@ def build(
     hop: int = 512,
     frames: int = 128,
     range_db: float = 80.0,
+    reference: Reference = "maximum",
 ) -> MFCC:
     """librosa's defaults at the given rate; 128 frames of 512 samples are 4.1 s at 16 kHz."""
-    return MFCC(LogMel(sample_rate, bands, n_fft, hop, frames, range_db, log=True), coefficients)
+    return MFCC(LogMel(sample_rate, bands, n_fft, hop, frames, range_db, reference=reference), coefficients)

@@ -1,4 +1,6 @@
-"""Models: one file each. `build((C, F, T), classes, *, …)` gives a network for input of that shape.
+"""Models: one file each. `build((C, F, T), classes, *, …)` gives a network for input of that shape, or a scikit-learn
+classifier, which is fitted on float32 features (N, C, F, T) with NaN behind each clip's end and needs `predict_proba`
+or `decision_function`.
 
 A setting named `weights` says where a network starts; a trained run is built again with `weights: none`.
 """
