@@ -7,7 +7,7 @@ FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev train data predict experiments ui test test-all lint clean
+.PHONY: help setup setup-dev train study ablation report compare data predict experiments ui test test-all lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,21 @@ help: ## list the targets
 train: setup ## train and track one experiment: EXP=demo [SET="key.path=value …"] [DATA=dir] [CACHE=dir] [RESUME=run] [PARTS=dir]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make train EXP=demo (make experiments lists them)'; exit 2; }
 	@$(EMOTION) train "$(EXP)" $(SET) $(FOLDERS) $(if $(RESUME),--resume "$(RESUME)")
+
+study: setup ## train what a study is missing and write reports/STUDY: STUDY=demo [JOBS=n] [SET=…] [DATA=dir] [CACHE=dir]
+	@test -n "$(STUDY)" || { echo 'error: STUDY is missing, for example: make study STUDY=demo (experiments/studies has them)'; exit 2; }
+	@$(EMOTION) study "$(STUDY)" $(SET) $(FOLDERS) $(if $(JOBS),--jobs $(JOBS))
+
+ablation: ## the paper's table beside ours, under both protocols: make study STUDY=ablation
+	@$(MAKE) --no-print-directory study STUDY=ablation
+
+report: setup ## write a study's report anew from MLflow, without training: STUDY=demo
+	@test -n "$(STUDY)" || { echo 'error: STUDY is missing, for example: make report STUDY=demo'; exit 2; }
+	@$(EMOTION) report "$(STUDY)"
+
+compare: setup ## is A better than B? paired tests of two runs, or of two arms of a study: A=svm B=lstm [STUDY=ablation]
+	@test -n "$(A)" -a -n "$(B)" || { echo 'error: both are needed: make compare A=<run id or arm> B=<run id or arm>'; exit 2; }
+	@$(EMOTION) compare "$(A)" "$(B)" $(if $(STUDY),--study "$(STUDY)")
 
 data: setup ## fetch and check a corpus: CORPUS=ravdess [DATA=dir]
 	@test -n "$(CORPUS)" || { echo 'error: CORPUS is missing, for example: make data CORPUS=ravdess'; exit 2; }

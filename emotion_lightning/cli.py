@@ -88,10 +88,8 @@ def train(
             row, *(f"{result.figures[f'{side}/{metric}']:.3f}" for metric in ("accuracy", "f1", "uar", "loss"))
         )
     console.print(table)
-    console.print(
-        f"best epoch {result.figures['best/epoch'] + 1:.0f} · {result.seconds:.0f} s · {result.address}",
-        soft_wrap=True,
-    )
+    epoch = f"best epoch {result.figures['best/epoch'] + 1:.0f} · " if "best/epoch" in result.figures else ""
+    console.print(f"{epoch}{result.seconds:.0f} s · {result.address}", soft_wrap=True)
 
 
 @app.command("data")
@@ -133,6 +131,52 @@ def experiments() -> None:
     for name in settings.names():
         table.add_row(name, settings.load(name).about)
     console.print(table)
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="a name from experiments/studies, or a YAML file")],
+    overrides: Overrides = None,
+    data: DataDir = None,
+    cache: CacheDir = None,
+    jobs: Annotated[int, typer.Option("--jobs", help="runs at once, each a process")] = 1,
+) -> None:
+    """Train what a study is missing and write its table: reports/STUDY/index.html.
+
+    A study that was broken off goes on where it was; what has finished is never run again.
+    """
+    from emotion_lightning import study_commands
+    from emotion_lightning.tracking import Killed
+
+    try:
+        complete = study_commands.study(name, [*(overrides or []), *_folders(data, cache)], jobs, console)
+    except Killed as killed:
+        _say_error(f"study {name} was stopped; the same command goes on with it")
+        raise typer.Exit(128 + killed.signum) from None
+    if not complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="a study that has been run, if only in part")],
+) -> None:
+    """Make a study's report anew from MLflow, without training."""
+    from emotion_lightning import study_commands
+
+    study_commands.report(name, console)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="a finished run's id, or an arm's name")],
+    b: Annotated[str, typer.Argument(help="another one, that was tested on the same clips")],
+    study: Annotated[str | None, typer.Option("--study", help="the study whose arms they are")] = None,
+) -> None:
+    """Test whether one run or arm is better than another, clip by clip."""
+    from emotion_lightning import study_commands
+
+    study_commands.compare(a, b, study, console)
 
 
 @app.command()

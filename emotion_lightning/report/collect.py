@@ -1,0 +1,172 @@
+"""A study's figures from MLflow alone: which cells have a finished run, what each predicted, how its losses went."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from numpy.typing import NDArray
+
+from emotion_lightning import ledger, metrics, tracking
+from emotion_lightning.errors import UserError
+from emotion_lightning.ledger import Plan, PlannedArm, PlannedCell
+from emotion_lightning.statistics import Tested
+
+CURVES = ("loss/train", "loss/val")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The test side of one run, clip by clip."""
+
+    classes: tuple[str, ...]
+    clips: list[str]  # (N,) corpus/id
+    speakers: list[str]  # (N,)
+    labels: NDArray[np.int64]  # (N,)
+    probabilities: NDArray[np.float64]  # (N, classes)
+
+    @cached_property
+    def predicted(self) -> NDArray[np.int64]:
+        return self.probabilities.argmax(1)
+
+    def in_order(self) -> "Predictions":
+        """The same, sorted by clip."""
+        order = np.argsort(self.clips)
+        clips, speakers = ([names[i] for i in order] for names in (self.clips, self.speakers))
+        return Predictions(self.classes, clips, speakers, self.labels[order], self.probabilities[order])
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cell's run. `scores`: of the test side; `curves`: (epoch from 0, value) by metric."""
+
+    cell: PlannedCell
+    run: Run
+    predictions: Predictions
+    scores: dict[str, float]
+    curves: dict[str, list[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One arm under one protocol: its finished runs in the study's order, and why the others are missing."""
+
+    arm: PlannedArm
+    protocol: str
+    finished: list[Finished] = field(default_factory=list)
+    missing: list[tuple[PlannedCell, str]] = field(default_factory=list)
+
+    @property
+    def planned(self) -> int:
+        return len(self.finished) + len(self.missing)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.finished[0].predictions.classes
+
+    def tested(self) -> Tested:
+        """All test clips of all finished runs."""
+        return pooled([finished.predictions for finished in self.finished])
+
+    def metric(self, name: str) -> float | None:
+        """The mean of an MLflow metric over the runs that have it."""
+        values = [f.run.data.metrics[name] for f in self.finished if name in f.run.data.metrics]
+        return float(np.mean(values)) if values else None
+
+
+def pooled(seen: Sequence[Predictions]) -> Tested:
+    """The test clips of several runs, one run behind the other."""
+    return Tested(
+        np.concatenate([p.labels for p in seen]),
+        np.concatenate([p.predicted for p in seen]),
+        np.concatenate([np.array(p.speakers) for p in seen]),
+        len(seen[0].classes),
+    )
+
+
+@dataclass(frozen=True)
+class Results:
+    parent: Run
+    plan: Plan
+    groups: dict[tuple[str, str], Group]  # by (arm, protocol)
+
+    def under(self, protocol: str) -> list[Group]:
+        """The arms under a protocol that are planned there, in the study's order."""
+        found = (self.groups.get((arm.name, protocol)) for arm in self.plan.arms)
+        return [group for group in found if group]
+
+    def gaps(self) -> Iterator[tuple[Group, PlannedCell, str]]:
+        for group in self.groups.values():
+            for cell, reason in group.missing:
+                yield group, cell, reason
+
+    def known_speakers(self, protocol: str) -> list[tuple[int, int]]:
+        """(test speakers that were trained on, test speakers) of each run under the protocol that says so, sorted."""
+        seen = [f.run.data.metrics for group in self.under(protocol) for f in group.finished]
+        return sorted(
+            (int(m["test/speakers_trained_on"]), int(m["test/speakers"])) for m in seen if "test/speakers" in m
+        )
+
+    def copies(self) -> int:
+        """How many different sets of clips the runs on the same corpora saw, at most."""
+        seen: dict[str, set[str]] = {}
+        for group in self.groups.values():
+            for tags in (f.run.data.tags for f in group.finished):
+                if "data/clips" in tags:
+                    seen.setdefault(tags.get("corpora", ""), set()).add(tags["data/clips"])
+        return max((len(found) for found in seen.values()), default=0)
+
+    def tags(self, name: str) -> list[str]:
+        """The different values of a tag over all finished runs that have it."""
+        runs = [f.run for group in self.groups.values() for f in group.finished]
+        return sorted({run.data.tags[name] for run in runs if name in run.data.tags})
+
+
+def collect(name: str) -> Results:
+    """The study as MLflow holds it now."""
+    client = tracking.connect()
+    tracking.sweep(client)
+    parent, plan = ledger.read_plan(client, name)
+    states = ledger.states(client, (cell.signature for cell in plan.cells))
+    arms = {arm.name: arm for arm in plan.arms}
+    groups: dict[tuple[str, str], Group] = {}
+    for cell in plan.cells:
+        group = groups.setdefault((cell.arm, cell.protocol), Group(arms[cell.arm], cell.protocol))
+        state = states[cell.signature]
+        if state.status == "finished" and state.run:
+            group.finished.append(read_run(client, cell, state.run))
+        else:
+            group.missing.append((cell, cell.reason or state.reason or "not run yet"))
+    return Results(parent, plan, groups)
+
+
+def read_run(client: MlflowClient, cell: PlannedCell, run: Run) -> Finished:
+    predictions = read_predictions(run)
+    scores = metrics.scores(torch.from_numpy(predictions.labels), torch.from_numpy(predictions.probabilities))
+    curves = {n: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, n)] for n in CURVES}
+    return Finished(cell, run, predictions, scores, curves)
+
+
+def read_predictions(run: Run) -> Predictions:
+    """The test side of the predictions that a run keeps."""
+    try:
+        file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="predictions.csv")
+    except Exception as error:  # a store says that an artifact is missing in errors of its own
+        raise UserError(f"run {run.info.run_id[:8]} ({run.info.status}) keeps no predictions.csv") from error
+    with Path(file).open(encoding="utf-8", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    classes = tuple(header[6:])
+    rows = [row for row in rows if row[0] == "test"]
+    return Predictions(
+        classes,
+        [f"{row[1]}/{row[2]}" for row in rows],
+        [row[3] for row in rows],
+        np.array([classes.index(row[4]) for row in rows]),
+        np.array([[float(p) for p in row[6:]] for row in rows]),
+    )

@@ -1,0 +1,65 @@
+"""Tables as Markdown, LaTeX and CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from emotion_lightning import claims
+from emotion_lightning.report.rows import Row
+from emotion_lightning.report.tables import Table
+from emotion_lightning.statistics import METRICS
+
+COLUMNS = (
+    *("arm", "protocol", "runs", "planned", "metric", "mean", "std", "low", "high"),
+    *("published", "published_differs", "missing"),
+)
+
+
+def markdown(table: Table) -> str:
+    header, lines = table
+    escaped = [
+        [cell.replace("|", "\\|").replace("\n", " ") for cell in line]
+        for line in [header, ["---"] * len(header), *lines]
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+def latex(table: Table) -> str:
+    """A booktabs table; needs `\\usepackage{booktabs}`."""
+    header, lines = table
+    body = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in [header, *lines]]
+    start = [r"\begin{tabular}{" + "l" * len(header) + "}", r"\toprule", body[0], r"\midrule"]
+    return "\n".join([*start, *body[1:], r"\bottomrule", r"\end{tabular}", ""])
+
+
+TEX = str.maketrans(
+    {
+        **{c: "\\" + c for c in "%_&#${}"},
+        **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"},
+        **{"→": r"$\rightarrow$", "×": r"$\times$", "−": "$-$", "<": "$<$", ">": "$>$"},
+    }
+)
+
+
+def _tex(text: str) -> str:
+    return text.translate(TEX)
+
+
+def long_csv(rows: Sequence[Row]) -> str:
+    """One line an arm, protocol and metric; shares as fractions; what is missing has its reason."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        for metric in METRICS:
+            figure, claim = row.figures.get(metric), next((c for c in row.claims if c.metric == metric), None)
+            measured = ["", "", "", ""]
+            if figure:
+                ends = figure.interval or (float("nan"), float("nan"))
+                measured = [f"{v:.6f}" if v == v else "" for v in (figure.mean, figure.std, *ends)]
+            said = [f"{claim.value:.4f}", claims.differs(claim, row.group.protocol)] if claim else ["", ""]
+            count = [str(len(row.group.finished)), str(row.group.planned)]
+            writer.writerow(
+                [row.group.arm.name, row.group.protocol, *count, metric, *measured, *said, "; ".join(row.reasons())]
+            )
+    return out.getvalue()

@@ -1,0 +1,141 @@
+"""A study's report: Markdown, CSV, LaTeX, figures, and one HTML page that needs no other file."""
+
+import base64
+import io
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from emotion_lightning.report import formats, study_figures, tables
+from emotion_lightning.report.collect import Results, collect
+from emotion_lightning.report.rows import Row, pairs, rows
+
+TABLE_NOTE = (
+    "In %: mean ± deviation over runs [95 % interval of all their test clips, from 2000 resamples of the speakers: how these "
+    "trained models would do with other speakers who stand to the training side as these do, known or unknown; not how "
+    "training with other seeds would do; left out below four speakers, too narrow with five]. ECE: expected calibration error."
+)
+PAIR_NOTE = (
+    "UAR in percentage points, on the runs that both arms have. McNemar's exact test takes each clip once (its first run) and "
+    "as independent, Holm's correction counts all pairs of this table; the first interval resamples speakers; the last one is "
+    "Nadeau and Bengio's over folds and seeds, corrected for the training clips that these share, from three of them on."
+)
+
+
+def write(name: str, folder: Path) -> tuple[Results, list[Row]]:
+    """Rebuilds the report of a study from MLflow into `folder`, which then holds report.md, table.csv, table.tex,
+    index.html and the figures."""
+    results = collect(name)
+    lines = rows(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {
+        "overview": study_figures.overview(lines, results.plan.protocols),
+        "loss_gaps": study_figures.loss_gaps(results),
+        "confusions": study_figures.confusions(results),
+    }
+    for stem, figure in drawn.items():
+        if figure:
+            figure.savefig(folder / f"{stem}.png", dpi=150)
+    said = _said(results, lines)
+    (folder / "table.csv").write_text(formats.long_csv(lines), encoding="utf-8")
+    (folder / "table.tex").write_text(formats.latex(said["main"]), encoding="utf-8")
+    (folder / "report.md").write_text(_markdown(said), encoding="utf-8")
+    images = {stem: _inline(figure) if figure else "" for stem, figure in drawn.items()}
+    template = files("emotion_lightning.report").joinpath("page.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    (folder / "index.html").write_text(
+        environment.from_string(template).render(**said, images=images), encoding="utf-8"
+    )
+    return results, lines
+
+
+def _said(results: Results, lines: list[Row]) -> dict[str, Any]:
+    """Everything that the page and the Markdown say, by name."""
+    plan = results.plan
+    return {
+        "name": plan.name,
+        "title": ("DEMO · " if plan.demo else "") + f"Study {plan.name}",
+        "about": plan.about,
+        "demo": plan.demo,
+        "made": _made(results),
+        "protocols": [(protocol, _protocol(results, protocol)) for protocol in plan.protocols],
+        "main": tables.main_table(lines),
+        "table_note": TABLE_NOTE,
+        "notes": tables.claim_notes(lines),
+        "others": tables.others_table(results),
+        "gaps": tables.gap_table(results),
+        "pairs": tables.pair_table(pairs(results)),
+        "pair_note": PAIR_NOTE,
+        "recall": tables.recall_table(lines),
+        "speed": tables.speed_table(lines),
+    }
+
+
+def _protocol(results: Results, protocol: str) -> str:
+    """ "100 % of the test speakers of a run were trained on: …"."""
+    known = results.known_speakers(protocol)
+    if not known:
+        done = any(group.finished for group in results.under(protocol))
+        why = "its runs were made before this was logged" if done else "no run of it has finished"
+        return f"how many of the test speakers were trained on is not known: {why}"
+    share = sorted(round(100 * trained / speakers) for trained, speakers in known)
+    if share[-1] == 0:
+        return "no test speaker of any run was trained on: how it does with people it never heard"
+    some = f"{share[0]} %" if share[0] == share[-1] else f"{share[0]} to {share[-1]} %"
+    return f"{some} of the test speakers of a run were trained on: how it does with people it knows"
+
+
+def _made(results: Results) -> str:
+    """Runs, dates, machines and commits behind the figures."""
+    done = [finished.run for group in results.groups.values() for finished in group.finished]
+    planned = sum(group.planned for group in results.groups.values())
+    days = sorted({datetime.fromtimestamp(run.info.end_time / 1000, UTC).date().isoformat() for run in done})
+    machines = {_machine(run.data.tags) for run in done}
+    commits = {run.data.tags.get("mlflow.source.git.commit", "")[:7] for run in done} - {""}
+    when = f", {' to '.join(dict.fromkeys([days[0], days[-1]]))}" if days else ""
+    where = f"; {', '.join(sorted(machines))}; source at {', '.join(sorted(commits)) or 'no commit'}" if done else ""
+    changed = f' Run with SET="{" ".join(results.plan.overrides)}".' if results.plan.overrides else ""
+    copies = results.copies()
+    mixed = f" ATTENTION: the runs saw {copies} different sets of clips of the same corpora." if copies > 1 else ""
+    notes = "".join(f" Of the corpora: {note}." for note in results.tags("data/notes"))
+    return f"{len(done)} of {planned} runs have finished{when}{where}.{changed}{mixed}{notes}"
+
+
+def _machine(tags: Mapping[str, str]) -> str:
+    device = tags.get("machine/device", "cpu")
+    count = tags.get("machine/cores", "?")
+    cores = f"{count} core{'s' * (count != '1')} of {tags.get('machine/cpu', 'a processor')}"
+    return cores if device == "cpu" else f"{device} with {cores}"
+
+
+def _markdown(said: Mapping[str, Any]) -> str:
+    parts = [f"# {said['title']}", said["about"], said["made"]]
+    parts.append("\n".join(f"- `{name}`: {text}" for name, text in said["protocols"]))
+    parts += [formats.markdown(said["main"]), said["table_note"], "\n".join(f"- {note}" for note in said["notes"])]
+    for title, key, note in (
+        ("Missing runs", "gaps", ""),
+        ("Is one arm better than another?", "pairs", said["pair_note"]),
+        ("Published for other models on these corpora", "others", ""),
+        ("Recall of each emotion, %", "recall", ""),
+        ("Time", "speed", ""),
+    ):
+        if said[key][1]:
+            parts += [f"## {title}", formats.markdown(said[key]), note]
+    parts.append(
+        f"`make study STUDY={said['name']}` runs what is missing; `make report STUDY={said['name']}` makes this anew."
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _inline(figure: Figure) -> str:
+    """The figure as a data: address, SVG with text kept as text."""
+    out = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "report"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(out.getvalue()).decode()

@@ -1,0 +1,138 @@
+"""A study's tables as text. Shares are in %; no cell is empty: what is missing says so, and why."""
+
+from collections.abc import Sequence
+from textwrap import shorten
+
+from emotion_lightning import claims
+from emotion_lightning.report.collect import Results
+from emotion_lightning.report.rows import NAMES, Figure, Pair, Row
+from emotion_lightning.statistics import METRICS
+
+Table = tuple[list[str], list[list[str]]]  # header, lines
+
+
+def percent(figure: Figure) -> str:
+    """ "57.3 ± 4.1 [52.0, 61.9]"; the deviation is left out for one run, the interval for one speaker."""
+    spread = "" if figure.std != figure.std else f" ± {100 * figure.std:.1f}"
+    return f"{100 * figure.mean:.1f}{spread}" + (f" {limits(figure.interval)}" if figure.interval else "")
+
+
+def limits(interval: tuple[float, float]) -> str:
+    return f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def signed(value: float) -> str:
+    """ "+3.2" percentage points."""
+    shown = f"{100 * value:+.1f}"
+    return "0.0" if shown[1:] == "0.0" else shown.replace("-", "−")
+
+
+def runs(row: Row) -> str:
+    done, planned = len(row.group.finished), row.group.planned
+    return f"{done}" if done == planned else f"{done} of {planned}"
+
+
+def published(row: Row) -> str:
+    """ "acc. 51.7, F1 50.9" with a mark where it is not comparable."""
+    short = {"accuracy": "acc.", "f1": "F1", "uar": "UAR"}
+    found = ", ".join(f"{short[c.metric]} {100 * c.value:.1f}" for c in row.claims)
+    return found + ("*" if any(claims.differs(c, row.group.protocol) for c in row.claims) else "") or "none"
+
+
+def main_table(rows: Sequence[Row]) -> Table:
+    """The columns ECE and published come last."""
+    header = ["arm", "protocol", "runs", *(NAMES[m] for m in METRICS), "ECE", "published"]
+    lines = []
+    for row in rows:
+        figures = (
+            [percent(row.figures[m]) for m in METRICS]
+            if row.figures
+            else [f"missing: {shorten(row.reasons()[0], 90)}", "missing", "missing"]
+        )
+        ece = f"{100 * row.ece:.1f}" if row.figures else "missing"
+        lines.append([row.group.arm.label, row.group.protocol, runs(row), *figures, ece, published(row)])
+    return header, lines
+
+
+def pair_table(pairs: Sequence[Pair]) -> Table:
+    header = ["arm", "against", "protocol", "runs", "UAR difference, 95 % interval over speakers", "clips only it has right",
+              "clips only the other", "McNemar p (Holm)", "UAR difference over folds, 95 % interval"]  # fmt: skip
+    lines = []
+    for p in pairs:
+        pooled = f"{signed(p.uar[0])} [{signed(p.uar[1])}, {signed(p.uar[2])}]" if p.uar else "too few speakers"
+        folds = "too few folds"
+        if p.folds:
+            folds = f"{signed(p.folds.mean)} [{signed(p.folds.low)}, {signed(p.folds.high)}], n = {p.folds.folds}"
+        counts = [str(p.mcnemar.only_a), str(p.mcnemar.only_b)]
+        lines.append([p.a, p.b, p.protocol, str(p.runs), pooled, *counts, p_value(p.adjusted), folds])
+    return header, lines
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def recall_table(rows: Sequence[Row]) -> Table:
+    """Recall of each class in %, over all runs of an arm under a protocol."""
+    with_runs = [row for row in rows if row.group.finished]
+    classes = list(dict.fromkeys(c for row in with_runs for c in row.group.classes))
+    lines = []
+    for row in with_runs:
+        tested = row.group.tested()
+        shares = []
+        for name in classes:
+            here = tested.labels == row.group.classes.index(name) if name in row.group.classes else tested.labels < 0
+            shares.append(
+                f"{100 * (tested.predicted[here] == tested.labels[here]).mean():.0f}" if here.any() else "no clip"
+            )
+        lines.append([row.group.arm.label, row.group.protocol, *shares])
+    return ["arm", "protocol", *classes], lines
+
+
+def speed_table(rows: Sequence[Row]) -> Table:
+    lines = []
+    for row in rows:
+        seconds, clips = row.group.metric("seconds"), row.group.metric("clips_per_second")
+        if seconds is None:
+            continue
+        tags = row.group.finished[0].run.data.tags
+        machine = f"{tags.get('machine/device', '')}, {tags.get('machine/precision', '')}"
+        speed = "not logged" if clips is None else f"{clips:.0f}"
+        lines.append([row.group.arm.label, row.group.protocol, f"{seconds:.0f}", speed, machine])
+    return ["arm", "protocol", "seconds a run", "training clips/s", "on"], lines
+
+
+def gap_table(results: Results) -> Table:
+    """The cells without a finished run, alike ones together."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for group, cell, reason in results.gaps():
+        where = f"seed {cell.seed}" if cell.fold is None else f"fold {cell.fold} seed {cell.seed}"
+        alike.setdefault((group.arm.label, group.protocol, reason), []).append(where)
+    lines = [[arm, protocol, str(len(cells)), ", ".join(cells[:3]) + (" …" if len(cells) > 3 else ""), reason]
+             for (arm, protocol, reason), cells in alike.items()]  # fmt: skip
+    return ["arm", "protocol", "runs", "which", "why"], lines
+
+
+def others_table(results: Results) -> Table:
+    """Published figures of models that are no arm here, on the corpora of an arm."""
+    own = {arm.experiment for arm in results.plan.arms}
+    corpora = {arm.corpora for arm in results.plan.arms}
+    found = [c for names in sorted(corpora) for c in claims.beside(claims.load(), names) if c.model not in own]
+    header = ["model", "corpora", "metric", "%", "speakers", "side", "how", "source"]
+    return header, [
+        [c.model, "+".join(c.corpora), NAMES[c.metric], f"{100 * c.value:.1f}", c.speakers, c.side, c.how, c.source]
+        for c in found
+    ]
+
+
+def claim_notes(rows: Sequence[Row]) -> list[str]:
+    """One line for each source and way in which published figures differ from ours."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        for claim in row.claims:
+            if why := claims.differs(claim, row.group.protocol):
+                arms = found.setdefault((row.group.protocol, claim.source, why), [])
+                arms += [row.group.arm.label] if row.group.arm.label not in arms else []
+    return [
+        f"beside {protocol}: {source} ({', '.join(arms)}): {why}" for (protocol, source, why), arms in found.items()
+    ]

@@ -1,0 +1,266 @@
+"""A study's report from a store whose runs hold predictions that are known: every figure can be computed by hand."""
+
+import csv
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow.entities import Metric
+from mlflow.tracking import MlflowClient
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from emotion_lightning import ledger, tracking
+from emotion_lightning.errors import UserError
+from emotion_lightning.ledger import Plan, PlannedArm, PlannedCell
+from emotion_lightning.report import formats, page, tables
+from emotion_lightning.report.collect import collect
+from emotion_lightning.report.pairing import paired
+from emotion_lightning.report.rows import pairs, rows
+
+CLASSES = ("neutral", "happy", "sad")
+SKILL = {"svm": 0.5, "lstm": 0.8}  # the share of clips that an arm has right, about
+MISSING = "model.weights: the ImageNet weights | of resnet34 cannot be reached"
+
+
+def drawn(arm: str, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
+    """labels (60,), probabilities (60, 3), clips and speakers of one made-up run; six speakers a fold."""
+    labels = np.arange(60) % 3
+    chance = np.random.default_rng([fold, seed, len(arm)])
+    guess = np.where(chance.random(60) < SKILL[arm], labels, chance.integers(0, 3, 60))
+    probabilities = np.full((60, 3), 0.2)
+    probabilities[np.arange(60), guess] = 0.6
+    return labels, probabilities, [f"{fold}-{i}" for i in range(60)], [f"s{fold}{i % 6}" for i in range(60)]
+
+
+def write_run(client: MlflowClient, place: str, cell: PlannedCell, folder: Path, status: str = "FINISHED") -> str:
+    labels, probabilities, clips, speakers = drawn(cell.arm, cell.fold or 0, cell.seed)
+    run = client.create_run(
+        place, tags={"signature": cell.signature, "experiment": cell.arm, "protocol": cell.protocol}
+    )
+    with (folder / "predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["side", "corpus", "clip", "speaker", "emotion", "predicted", *CLASSES])
+        for i in range(60):
+            row = ["test", "demo", clips[i], speakers[i], CLASSES[labels[i]], CLASSES[probabilities[i].argmax()]]
+            writer.writerow([*row, *probabilities[i]])
+        writer.writerow(["val", "demo", "v", "v", "happy", "happy", 0, 1, 0])  # is not to be counted
+    client.log_artifact(run.info.run_id, str(folder / "predictions.csv"))
+    curve = [
+        Metric(f"loss/{side}", 2 - 0.2 * e * (side == "train"), 0, e) for e in range(4) for side in ("train", "val")
+    ]
+    known = [
+        Metric("test/speakers", 6, 0, 0),
+        Metric("test/speakers_trained_on", 0, 0, 0),
+        Metric("seconds", 12, 0, 0),
+    ]
+    client.log_batch(run.info.run_id, metrics=[*curve, *known])
+    counts = {"train": 120, "val": 1, "test": 60}
+    with mlflow.start_run(run.info.run_id):
+        for side, count in counts.items():
+            tracking.log_data("demo", f"digest-{side}", side, {"clips": str(count)})
+    client.set_terminated(run.info.run_id, status)
+    return str(run.info.run_id)
+
+
+def made_up() -> Plan:
+    arms = tuple(
+        PlannedArm(name=n, label=label, about="", experiment=n, corpora=("ravdess", "savee"))
+        for n, label in (("svm", "SVM"), ("lstm", "BiLSTM"), ("resnet_transfer", "+ ImageNet"))
+    )
+    cells = [
+        PlannedCell(
+            arm=arm.name, protocol="speaker_folds", fold=fold, seed=seed, signature=f"{arm.name}-{fold}-{seed}"
+        )
+        for arm in arms
+        for fold in (0, 1, 2)
+        for seed in (0, 1)
+    ]
+    cells = [c.model_copy(update={"reason": MISSING}) if c.arm == "resnet_transfer" else c for c in cells]
+    return Plan(name="made_up", about="DEMO", demo=True, protocols=("speaker_folds",), arms=arms, cells=tuple(cells))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory):
+    """A working folder whose MLflow store holds the made-up study; lstm lacks fold 1 of seed 1."""
+    before, folder = Path.cwd(), tmp_path_factory.mktemp("store")
+    os.chdir(folder)
+    client, plan = tracking.connect(), made_up()
+    place = client.create_experiment("DEMO", artifact_location=(folder / "artifacts").as_uri())
+    for cell in plan.cells:
+        if cell.arm != "resnet_transfer" and (cell.arm, cell.fold, cell.seed) != ("lstm", 1, 1):
+            write_run(client, place, cell, folder)
+    parent = client.create_run(place, tags={"kind": "study", "study": plan.name})
+    ledger.write_plan(client, parent.info.run_id, plan)
+    client.set_terminated(parent.info.run_id)
+    yield folder
+    os.chdir(before)
+
+
+def test_means_and_deviations_are_over_runs_and_scikit_learns(store: Path) -> None:
+    found = {row.group.arm.name: row for row in rows(collect("made_up"))}
+    seen = [drawn("svm", fold, seed)[:2] for fold in (0, 1, 2) for seed in (0, 1)]
+    for metric, function in (
+        ("accuracy", accuracy_score),
+        ("uar", balanced_accuracy_score),
+        ("f1", lambda y, p: f1_score(y, p, average="macro")),
+    ):
+        values = [function(labels, probabilities.argmax(1)) for labels, probabilities in seen]
+        figure = found["svm"].figures[metric]
+        assert (figure.mean, figure.std) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+        assert figure.interval and figure.interval[0] < figure.mean < figure.interval[1]
+    assert len(found["lstm"].group.finished) == 5 and found["lstm"].group.planned == 6
+
+
+def test_what_is_missing_says_why(store: Path) -> None:
+    results = collect("made_up")
+    _, lines = tables.gap_table(results)
+    assert lines == [
+        ["BiLSTM", "speaker_folds", "1", "fold 1 seed 1", "not run yet"],
+        ["+ ImageNet", "speaker_folds", "6", "fold 0 seed 0, fold 0 seed 1, fold 1 seed 0 …", MISSING],
+    ]
+    main = tables.main_table(rows(results))[1]
+    assert [line[2] for line in main] == ["6", "5 of 6", "0 of 6"]
+    assert main[2][3:7] == [f"missing: {MISSING}", "missing", "missing", "missing"]
+    assert all(cell for line in main for cell in line)
+
+
+def test_published_figures_stand_beside_with_what_differs(store: Path) -> None:
+    lines = rows(collect("made_up"))
+    assert [tables.published(row) for row in lines] == [
+        "acc. 51.7, F1 50.9*",
+        "acc. 52.8, F1 49.7*",
+        "acc. 57.3, F1 52.8*",
+    ]
+    notes = tables.claim_notes(lines)
+    assert any("DeepEmoNet" in n and "validation side" in n and "speakers on both sides" in n for n in notes)
+
+
+def test_published_figures_of_other_models_on_the_same_corpora_are_listed(store: Path) -> None:
+    found = tables.others_table(collect("made_up"))[1]
+    assert {line[0] for line in found} == {"resnet_scratch", "resnet_aug"}  # DeepEmoNet's arms that are none here
+    assert ["accuracy", "66.7", "both sides", "validation"] in [line[2:6] for line in found]
+
+
+def test_pairs_are_tested_on_the_runs_that_both_have_each_clip_once(store: Path) -> None:
+    (pair,) = pairs(collect("made_up"))
+    assert (pair.a, pair.b, pair.runs) == ("BiLSTM", "SVM", 5)
+    only = np.zeros(2, int)
+    for fold in (0, 1, 2):  # the first seed of each clip
+        right = [drawn(arm, fold, 0)[1].argmax(1) == np.arange(60) % 3 for arm in ("lstm", "svm")]
+        only += [(right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum()]
+    assert (pair.mcnemar.only_a, pair.mcnemar.only_b) == tuple(only)
+    assert pair.uar and pair.uar[1] < pair.uar[0] < pair.uar[2]
+    truth = np.arange(60) % 3
+    uar = {
+        (arm, fold, seed): balanced_accuracy_score(truth, drawn(arm, fold, seed)[1].argmax(1))
+        for arm in SKILL
+        for fold in (0, 1, 2)
+        for seed in (0, 1)
+    }
+    by_fold = [[uar["lstm", f, s] - uar["svm", f, s] for s in (0, 1) if (f, s) != (1, 1)] for f in (0, 1, 2)]
+    means = [np.mean(of_seeds) for of_seeds in by_fold]  # the seeds of a fold tested the same clips here
+    assert pair.folds and pair.folds.folds == 3
+    assert (pair.folds.mean, pair.folds.std) == pytest.approx((np.mean(means), np.std(means, ddof=1)))
+
+
+def test_arms_and_single_runs_are_compared(store: Path) -> None:
+    (by_arm,) = paired("lstm", "svm")
+    (whole,) = pairs(collect("made_up"))
+    assert by_arm == whole
+    ids = {}
+    for run in tracking.runs(tracking.connect(), "tags.signature LIKE '%-0-0'"):
+        ids[run.data.tags["experiment"]] = run.info.run_id
+    (single,) = paired(ids["lstm"][:12], ids["svm"])
+    assert single.runs == 1 and single.folds is None
+    assert single.mcnemar.only_a + single.mcnemar.only_b > 0
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "study", "message"),
+    [
+        (
+            "lstn",
+            "svm",
+            None,
+            "'lstn' is no run's id, and no study that was run has an arm of that name; did you mean 'lstm'",
+        ),
+        ("lstm", "svn", "made_up", "study made_up has no arm 'svn'; did you mean 'svm'"),
+        ("lstm", "svm", "made_op", "no study 'made_op' has been run at .*did you mean 'made_up'"),
+        ("resnet_transfer", "svm", None, "have no finished runs that tested the same clips"),
+        ("ffffffff", "eeeeeeee", None, "no runs start with 'ffffffff'"),
+        ("ffffffff", "svm", None, "no study has both arms, ffffffff and svm"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(store: Path, a: str, b: str, study: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        paired(a, b, study)
+
+
+def test_runs_on_different_clips_are_not_compared(store: Path) -> None:
+    ids = {
+        run.data.tags["signature"]: run.info.run_id
+        for run in tracking.runs(tracking.connect(), "tags.experiment = 'svm'")
+    }
+    with pytest.raises(UserError, match="no finished runs that tested the same clips"):
+        paired(ids["svm-0-0"], ids["svm-1-0"])
+
+
+class Sources(HTMLParser):
+    """Whatever a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_report_is_whole_and_the_page_needs_no_other_file(store: Path) -> None:
+    page.write("made_up", store / "out")
+    made = {file.name for file in (store / "out").iterdir()}
+    assert made == {
+        "index.html",
+        "report.md",
+        "table.csv",
+        "table.tex",
+        "overview.png",
+        "loss_gaps.png",
+        "confusions.png",
+    }
+    text = (store / "out" / "index.html").read_text(encoding="utf-8")
+    sources = Sources()
+    sources.feed(text)
+    assert len(sources.found) == 3 and all(s.startswith("data:image/svg+xml;base64,") for s in sources.found)
+    assert "url(" not in text and "@import" not in text
+    for said in ("DEMO", "no test speaker of any run was trained on", MISSING, "BiLSTM"):
+        assert said in text
+    with (store / "out" / "table.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 9 and lines[8]["missing"] == MISSING and lines[8]["mean"] == ""
+    assert lines[0]["published"] == "0.5170" and "validation side" in lines[0]["published_differs"]
+
+
+def test_markdown_and_latex_hold_every_cell_and_escape_what_they_must(store: Path) -> None:
+    table = tables.main_table(rows(collect("made_up")))
+    lines = formats.markdown(table).splitlines()
+    assert len(lines) == 5
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {9}  # the bar in the reason is escaped
+    tex = formats.latex(table)
+    assert tex.count(r"\\") == 4 and tex.count("&") == 4 * 7
+    assert r"speaker\_folds" in tex and r"$\pm$" in tex and not re.search(r"(?<!\\)[_%#]", tex)
+
+
+def test_a_report_of_a_study_without_any_run_says_so(store: Path) -> None:
+    client = tracking.connect()
+    plan = made_up().model_copy(update={"name": "empty", "cells": made_up().cells[12:]})
+    place = client.get_experiment_by_name("DEMO").experiment_id
+    parent = client.create_run(place, tags={"kind": "study", "study": "empty"})
+    ledger.write_plan(client, parent.info.run_id, plan)
+    client.set_terminated(parent.info.run_id)
+    page.write("empty", store / "empty")
+    assert "0 of 6 runs have finished" in (store / "empty" / "report.md").read_text()

@@ -1,0 +1,248 @@
+"""Whole studies on a small DEMO corpus: what is run, what is skipped, what a kill leaves, what the report says."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from mlflow.tracking import MlflowClient
+
+REPOSITORY = Path(__file__).parent.parent
+TINY = {
+    "corpora": {"demo": {"speakers": 4, "takes": 1}},
+    "protocol": {"name": "speaker_folds", "folds": 2, "val_folds": 2},
+    "features": {"name": "mfcc", "frames": 64},
+    "model": {"name": "small_cnn", "width": 8},
+    "data": {"batch_size": 16},
+    "fit": {"stages": {"main": {"epochs": 6}}, "precision": "32", "gap_clips": 32, "log_model": False},
+}
+STUDY = {
+    "about": "DEMO, a study of seconds",
+    "arms": {"tiny_svm": None, "tiny_cnn": {"label": "small CNN"}},
+    "protocols": {"speaker_folds": {"folds": 2}, "paper_random": None},
+}
+
+
+def prepared(folder: Path, cache: Path, study: dict | None = None, **arms: dict) -> Path:
+    """A working folder with the experiments tiny_svm and tiny_cnn, those of `arms`, and the study `tiny`."""
+    own = {
+        "base": "tiny_cnn",
+        "model": {"name": "svm"},
+        "fit": {"stages": {"main": {"epochs": 20}}, "precision": "auto", "gap_clips": 384},
+    }
+    experiments = folder / "experiments"
+    (experiments / "studies").mkdir(parents=True)
+    for name, tree in {
+        "tiny_cnn": TINY | {"data": {"batch_size": 16, "cache": str(cache)}},
+        "tiny_svm": own,
+        **arms,
+    }.items():
+        (experiments / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    (experiments / "studies" / "tiny.yaml").write_text(yaml.safe_dump(study or STUDY, sort_keys=False))
+    return folder
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
+    variables.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-m", "emotion_lightning", *words]
+    return subprocess.Popen(
+        command, cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def finished(process: subprocess.Popen[str], code: int = 0) -> str:
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == code, out + err
+    return out + err
+
+
+def runs(folder: Path) -> list:
+    """All runs of the folder's store that are not a study's own."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    return [run for run in found if run.data.tags.get("kind") != "study"]
+
+
+def statuses(folder: Path) -> Counter[str]:
+    return Counter(run.info.status for run in runs(folder))
+
+
+def table(folder: Path) -> str:
+    return (folder / "reports" / "tiny" / "table.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
+    """The study, run from start to end on one process."""
+    folder = prepared(tmp_path_factory.mktemp("unbroken"), demo_data)
+    said = finished(start(folder, "study", "tiny"))
+    assert "[6/6]" in said and "reports/tiny/index.html" in said
+    return folder
+
+
+@pytest.mark.slow
+def test_a_study_runs_every_cell_once_and_tags_it(unbroken: Path) -> None:
+    assert statuses(unbroken) == {"FINISHED": 6}
+    client = MlflowClient(f"sqlite:///{unbroken / 'mlruns' / 'mlflow.db'}")
+    (parent,) = client.search_runs(["1"], "tags.kind = 'study'")
+    assert parent.info.status == "FINISHED" and parent.data.tags["study"] == "tiny"
+    assert {a.path for a in client.list_artifacts(parent.info.run_id, "report")} >= {
+        "report/index.html",
+        "report/table.csv",
+    }
+    assert parent.data.metrics.keys() >= {"tiny_svm/speaker_folds/uar", "tiny_cnn/paper_random/accuracy"}
+    places = {tuple(run.data.tags.get(k) for k in ("arm", "protocol", "fold", "seed")) for run in runs(unbroken)}
+    assert places == {
+        (arm, *rest)
+        for arm in ("tiny_svm", "tiny_cnn")
+        for rest in (("speaker_folds", "0", "0"), ("speaker_folds", "1", "0"), ("paper_random", None, "0"))
+    }
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs(unbroken)} == {parent.info.run_id}
+
+
+@pytest.mark.slow
+def test_what_has_finished_is_not_run_again_and_the_report_needs_no_training(unbroken: Path) -> None:
+    before, ids = table(unbroken), {run.info.run_id for run in runs(unbroken)}
+    shutil.rmtree(unbroken / "reports")
+    assert "[" not in finished(start(unbroken, "study", "tiny")).split("study tiny")[0]
+    assert table(unbroken) == before
+    shutil.rmtree(unbroken / "reports")
+    finished(start(unbroken, "report", "tiny"))
+    assert table(unbroken) == before
+    assert {run.info.run_id for run in runs(unbroken)} == ids
+
+
+@pytest.mark.slow
+def test_a_study_killed_at_three_random_moments_ends_with_the_table_of_an_unbroken_one(
+    unbroken: Path, tmp_path: Path, demo_data: Path
+) -> None:
+    broken = prepared(tmp_path, demo_data)
+    chance = random.Random(20261121)
+    for cells in (0, 2, 3):  # so many have finished, then some moment later
+        process = start(broken, "study", "tiny")
+        until(lambda: count_finished(broken) >= cells and any_running(broken), process)  # noqa: B023
+        moment = time.monotonic() + chance.uniform(0, 2)  # earlier where a machine is so fast that a cell ends before it
+        until(lambda: time.monotonic() > moment or count_finished(broken) > cells, process)  # noqa: B023
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL  # it had not ended by itself
+        assert children and psutil.wait_procs(children, 5)[1] == []  # they die with it, without being killed
+    finished(start(broken, "study", "tiny"))
+    assert table(broken) == table(unbroken)
+    assert statuses(broken) == {"FINISHED": 6}  # what was killed went on in its own run
+    assert len({run.data.tags["signature"] for run in runs(broken)}) == 6
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_runs_as_killed_and_says_how_to_go_on(tmp_path: Path, demo_data: Path) -> None:
+    folder = prepared(tmp_path, demo_data, {**STUDY, "arms": {"tiny_cnn": {"set": {"fit.stages.main.epochs": 500}}}})
+    process = start(folder, "study", "tiny", "--jobs", "2")
+    until(lambda: len(list((folder / "mlruns" / "checkpoints").glob("*/last.ckpt"))) == 2, process)
+    process.send_signal(signal.SIGINT)
+    said = finished(process, 130)
+    assert "study tiny was stopped; the same command goes on with it" in said and "Traceback" not in said
+    assert statuses(folder) == {"KILLED": 2}
+
+
+@pytest.mark.slow
+def test_four_processes_into_one_fresh_store_lose_and_double_nothing(tmp_path: Path, demo_data: Path) -> None:
+    folder = prepared(tmp_path, demo_data)
+    processes = [start(folder, "train", "tiny_cnn", f"seed={seed}") for seed in range(4)]
+    for process in processes:
+        finished(process)
+    assert statuses(folder) == {"FINISHED": 4}
+    assert {run.data.params["seed"] for run in runs(folder)} == {"0", "1", "2", "3"}
+    assert all(len(run.data.metrics) > 20 for run in runs(folder))
+
+
+@pytest.mark.slow
+def test_four_workers_give_the_table_of_one(unbroken: Path, tmp_path: Path, demo_data: Path) -> None:
+    folder = prepared(tmp_path, demo_data)
+    finished(start(folder, "study", "tiny", "--jobs", "4"))
+    assert statuses(folder) == {"FINISHED": 6}
+    ours, theirs = ([line.split(",") for line in table(f).splitlines()] for f in (folder, unbroken))
+    assert [line[:5] for line in ours] == [line[:5] for line in theirs]
+    svm = [(a, b) for a, b in zip(ours, theirs, strict=True) if a[0] == "tiny_svm"]
+    assert svm and all(a == b for a, b in svm)
+
+
+@pytest.mark.slow
+def test_two_studies_at_once_are_refused(tmp_path: Path, demo_data: Path) -> None:
+    folder = prepared(tmp_path, demo_data, {**STUDY, "arms": {"tiny_cnn": {"set": {"fit.stages.main.epochs": 500}}}})
+    first = start(folder, "study", "tiny")
+    until(lambda: any((folder / "mlruns" / "checkpoints").glob("*/last.ckpt")), first)
+    assert "study tiny is being run here already" in finished(start(folder, "study", "tiny"), 2)
+    first.terminate()
+    finished(first, 143)
+
+
+@pytest.mark.slow
+def test_gaps_say_why_and_what_failed_is_run_again(tmp_path: Path, demo_data: Path) -> None:
+    arms = {
+        "no_weights": {
+            "base": "tiny_cnn",
+            "features": "picture",
+            "model": {"name": "timm_backbone", "weights": "nowhere.bin"},
+        },
+        "crashes": {"base": "tiny_cnn", "model": {"name": "crash"}},
+    }
+    study = {"arms": dict.fromkeys(["tiny_svm", *arms]), "protocols": {"speaker_folds": {"folds": 2}}}
+    folder = prepared(tmp_path, demo_data, study, **arms)
+    (folder / "parts" / "models").mkdir(parents=True)
+    part = folder / "parts" / "models" / "crash.py"
+    source = (REPOSITORY / "emotion_lightning" / "models" / "small_cnn.py").read_text()
+    part.write_text(
+        source.replace("return self.head(", "raise RuntimeError('out of cheese')\n        return self.head(")
+    )
+    said = finished(start(folder, "--parts", "parts", "study", "tiny"), 1)
+    assert "model.weights: there is no file 'nowhere.bin'" in said and "RuntimeError: out of cheese" in said
+    assert statuses(folder) == {"FINISHED": 2, "FAILED": 2}
+    page = (folder / "reports" / "tiny" / "report.md").read_text()
+    assert "| no_weights | speaker_folds | 2 | fold 0 seed 0, fold 1 seed 0 | model.weights: there is no file" in page
+    assert "| crashes | speaker_folds | 2 | fold 0 seed 0, fold 1 seed 0 | RuntimeError: out of cheese |" in page
+    part.write_text(source)
+    finished(start(folder, "--parts", "parts", "study", "tiny"), 1)
+    assert statuses(folder) == {"FINISHED": 4, "FAILED": 2}
+    assert "out of cheese" not in (folder / "reports" / "tiny" / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_whose_worker_dies_is_started_once_more(unbroken: Path, tmp_path: Path, demo_data: Path) -> None:
+    folder = prepared(tmp_path, demo_data, {**STUDY, "arms": {"tiny_cnn": {"label": "small CNN"}}})
+    process = start(folder, "study", "tiny")
+    until(lambda: any((folder / "mlruns" / "checkpoints").glob("*/last.ckpt")), process)
+    (worker,) = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+    worker.kill()
+    said = finished(process)
+    assert "its process died (SIGKILL; out of memory?), started again" in said
+    assert statuses(folder) == {"FINISHED": 3}
+    cnn = [line for line in table(unbroken).splitlines() if line.startswith("tiny_cnn")]
+    assert table(folder).splitlines()[1:] == cnn
+
+
+def count_finished(folder: Path) -> int:
+    return statuses(folder)["FINISHED"] if (folder / "mlruns" / ".ready").exists() else 0
+
+
+def any_running(folder: Path) -> bool:
+    return (folder / "mlruns" / ".ready").exists() and statuses(folder)["RUNNING"] > 0
+
+
+def until(true: object, process: subprocess.Popen[str], seconds: float = 180) -> None:
+    """Waits until `true()`; a process that has ended before that is a failure."""
+    assert callable(true)
+    end = time.monotonic() + seconds
+    while not true():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,164 @@
+"""A study's YAML: what its cells are, and how a fault in it is told."""
+
+from pathlib import Path
+
+import pytest
+
+from emotion_lightning import settings, study
+from emotion_lightning.errors import UserError
+
+BASE = """
+about: two arms
+arms:
+  demo_svm:
+  small: {experiment: demo_small_cnn, set: {model.width: 8, augment.noise: {}}, label: Small}
+protocols:
+  paper_random: {seeds: 2}
+  speaker_folds: {folds: 3, seeds: [0, 4]}
+"""
+
+
+def loaded(folder: Path, text: str = BASE) -> study.Study:
+    file = folder / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    return study.load(str(file))
+
+
+def test_cells_are_arms_times_protocols_times_folds_times_seeds(tmp_path: Path) -> None:
+    cells = study.cells(loaded(tmp_path))
+    names = {(c.arm, c.protocol, c.fold, c.seed) for c in cells}
+    random = {(arm, "paper_random", None, seed) for arm in ("demo_svm", "small") for seed in (0, 1)}
+    folds = {(a, "speaker_folds", f, s) for a in ("demo_svm", "small") for f in (0, 1, 2) for s in (0, 4)}
+    assert names == random | folds
+    assert len(cells) == len(names) == len({c.experiment.signature() for c in cells}) == 16
+
+
+def test_a_seed_is_that_of_training_and_of_the_split(tmp_path: Path) -> None:
+    for cell in study.cells(loaded(tmp_path)):
+        assert cell.experiment.seed == cell.seed == cell.experiment.protocol.args["split_seed"]
+        if cell.protocol == "speaker_folds":
+            assert (cell.experiment.protocol.args["folds"], cell.experiment.protocol.args["fold"]) == (3, cell.fold)
+
+
+def test_an_arm_is_its_experiment_with_its_own_settings(tmp_path: Path) -> None:
+    cells = {c.arm: c for c in study.cells(loaded(tmp_path), ["data.batch_size=7"])}
+    assert cells["small"].experiment.model.args["width"] == 8
+    assert list(cells["small"].experiment.augment) == ["noise"]
+    assert {c.experiment.data.batch_size for c in cells.values()} == {7}
+    alone = settings.load("demo_svm", ["protocol=paper_random", "data.batch_size=7"])
+    (first,) = (
+        c
+        for c in study.cells(loaded(tmp_path), ["data.batch_size=7"])
+        if str(c) == "demo_svm · paper_random · seed 0"
+    )
+    assert first.experiment.signature() == alone.signature()  # so a run that was trained singly counts
+
+
+def test_something_of_every_arm_comes_first(tmp_path: Path) -> None:
+    seeds = [cell.seed for cell in study.cells(loaded(tmp_path))]
+    assert seeds == sorted(seeds)
+    assert {c.arm for c in study.cells(loaded(tmp_path))[:2]} == {"demo_svm", "small"}
+
+
+def test_an_arm_may_have_fewer_runs(tmp_path: Path) -> None:
+    text = BASE.replace("label: Small", "protocols: {speaker_folds: {folds: [1]}}")
+    few = [c for c in study.cells(loaded(tmp_path, text)) if c.arm == "small"]
+    assert [(c.protocol, c.fold, c.seed) for c in few] == [
+        ("paper_random", None, 0),
+        ("speaker_folds", 1, 0),
+        ("paper_random", None, 1),
+    ]
+    assert few[1].experiment.protocol.args["folds"] == 3  # of the study's three
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds: 2", "seed: 2", "mine.yaml: protocols.paper_random.seed: no such setting; did you mean 'seeds'?"),
+        (
+            "seeds: 2",
+            "seeds: 0",
+            "mine.yaml: protocols.paper_random.seeds: it should be a count from 1, or a list of different numbers from 0, not 0",
+        ),
+        ("seeds: 2", "folds: 2", "study mine: protocols.paper_random.folds: the protocol has no folds"),
+        ("demo_svm:", "demo_svn:", "no experiment named 'demo_svn'; did you mean 'demo_svm'?"),
+        (
+            "model.width: 8",
+            "model.widht: 8",
+            "study mine, arm small: model.widht: no such setting; did you mean 'width'?",
+        ),
+        ("paper_random:", "paper_randon:", "no protocol named 'paper_randon'; did you mean 'paper_random'?"),
+        ("label: Small", "protocols: {random: {}}", "arms.small.protocols.random: the study has no such protocol"),
+        ("about:", "abuot:", "mine.yaml: abuot: no such setting; did you mean 'about'?"),
+        ("model.width: 8", "fit.devices: 2", "small: fit.devices: a study's runs take one device each"),
+        ("seeds: [0, 4]", "seeds: [4, 4]", "a list of different numbers from 0"),
+        ("folds: 3", "folds: [0, 7]", "protocols.speaker_folds.folds: 7 is not one of 0…4"),
+        ("small:", "small+:", "mine.yaml: 'small+': a study's and an arm's name has"),
+        ("model.width: 8", "seed: 3", "mine.yaml: arms.small.set: seed is the study's own"),
+        ("model.width: 8", "protocol.folds: 4", "mine.yaml: arms.small.set: protocol.folds is the study's own"),
+        (
+            "label: Small",
+            "against: demo_smv",
+            "mine.yaml: arms.small.against: no arm 'demo_smv'; did you mean 'demo_svm'?",
+        ),
+        (
+            "experiment: demo_small_cnn, set: {model.width: 8, augment.noise: {}}",
+            "experiment: demo_svm",
+            "are the same settings",
+        ),
+    ],
+)
+def test_a_fault_is_told_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert BASE.count(old) == 1
+    with pytest.raises(UserError) as caught:
+        study.cells(loaded(tmp_path, BASE.replace(old, new)))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=3", "SET: seed is the study's own"),
+        ("protocol=speaker_folds", "SET: protocol is the study's own"),
+        ("small:protocol.fold=1", "SET: protocol.fold is the study's own"),
+        ("smal:data.batch_size=3", "the study has no arm 'smal'; did you mean 'small'?"),
+        (
+            "model.width=4",
+            'arm demo_svm: SET: model.width: no such setting; .*SET="demo_svm:key.path=value" would be',
+        ),
+    ],
+)
+def test_an_override_that_would_mislabel_the_cells_or_fits_no_arm_is_refused(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        study.cells(loaded(tmp_path), [override])
+
+
+def test_an_override_may_be_of_one_arm(tmp_path: Path) -> None:
+    found = study.cells(loaded(tmp_path), ["small:model.width=4", "data.batch_size=3"])
+    assert {c.experiment.model.args.get("width") for c in found if c.arm == "small"} == {4}
+    assert {c.experiment.data.batch_size for c in found} == {3}
+
+
+def test_a_study_whose_name_no_folder_should_have_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "it's.yaml").write_text(BASE)
+    with pytest.raises(UserError, match="a study's and an arm's name has letters, digits"):
+        study.load(str(tmp_path / "it's.yaml"))
+
+
+def test_a_misspelt_study_offers_the_nearest() -> None:
+    with pytest.raises(UserError, match="no study named 'ablaton'; did you mean 'ablation'"):
+        study.load("ablaton")
+
+
+@pytest.mark.parametrize("name", study.names())
+def test_every_shipped_study_spells_out_cells_of_their_own(name: str) -> None:
+    cells = study.cells(study.load(name))
+    assert len({c.experiment.signature() for c in cells}) == len(cells) > 0
+
+
+def test_the_ablation_is_the_papers_table_under_both_protocols() -> None:
+    chosen = study.load("ablation")
+    assert {"svm", "lstm", "resnet_scratch", "resnet_transfer", "resnet_aug"} <= set(chosen.arms)
+    assert list(chosen.protocols) == ["paper_random", "speaker_folds"]
