@@ -1,11 +1,8 @@
 """Whole studies on a small DEMO corpus: what is run, what is skipped, what a kill leaves, what the report says."""
 
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,8 +11,8 @@ import psutil
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
+from processes import REPOSITORY, finished, has_checkpoint, runs, start, until
 
-REPOSITORY = Path(__file__).parent.parent
 TINY = {
     "corpora": {"demo": {"speakers": 4, "takes": 1}},
     "protocol": {"name": "speaker_folds", "folds": 2, "val_folds": 2},
@@ -48,28 +45,6 @@ def prepared(folder: Path, cache: Path, study: dict | None = None, **arms: dict)
         (experiments / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     (experiments / "studies" / "tiny.yaml").write_text(yaml.safe_dump(study or STUDY, sort_keys=False))
     return folder
-
-
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
-    variables.pop("MLFLOW_TRACKING_URI", None)
-    command = [sys.executable, "-m", "emotion_lightning", *words]
-    return subprocess.Popen(
-        command, cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def finished(process: subprocess.Popen[str], code: int = 0) -> str:
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == code, out + err
-    return out + err
-
-
-def runs(folder: Path) -> list:
-    """All runs of the folder's store that are not a study's own."""
-    client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
-    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    return [run for run in found if run.data.tags.get("kind") != "study"]
 
 
 def statuses(folder: Path) -> Counter[str]:
@@ -130,7 +105,9 @@ def test_a_study_killed_at_three_random_moments_ends_with_the_table_of_an_unbrok
     for cells in (0, 2, 3):  # so many have finished, then some moment later
         process = start(broken, "study", "tiny")
         until(lambda: count_finished(broken) >= cells and any_running(broken), process)  # noqa: B023
-        moment = time.monotonic() + chance.uniform(0, 2)  # earlier where a machine is so fast that a cell ends before it
+        moment = time.monotonic() + chance.uniform(
+            0, 2
+        )  # earlier where a machine is so fast that a cell ends before it
         until(lambda: time.monotonic() > moment or count_finished(broken) > cells, process)  # noqa: B023
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
@@ -180,7 +157,7 @@ def test_four_workers_give_the_table_of_one(unbroken: Path, tmp_path: Path, demo
 def test_two_studies_at_once_are_refused(tmp_path: Path, demo_data: Path) -> None:
     folder = prepared(tmp_path, demo_data, {**STUDY, "arms": {"tiny_cnn": {"set": {"fit.stages.main.epochs": 500}}}})
     first = start(folder, "study", "tiny")
-    until(lambda: any((folder / "mlruns" / "checkpoints").glob("*/last.ckpt")), first)
+    until(lambda: has_checkpoint(folder), first)
     assert "study tiny is being run here already" in finished(start(folder, "study", "tiny"), 2)
     first.terminate()
     finished(first, 143)
@@ -220,7 +197,7 @@ def test_gaps_say_why_and_what_failed_is_run_again(tmp_path: Path, demo_data: Pa
 def test_a_run_whose_worker_dies_is_started_once_more(unbroken: Path, tmp_path: Path, demo_data: Path) -> None:
     folder = prepared(tmp_path, demo_data, {**STUDY, "arms": {"tiny_cnn": {"label": "small CNN"}}})
     process = start(folder, "study", "tiny")
-    until(lambda: any((folder / "mlruns" / "checkpoints").glob("*/last.ckpt")), process)
+    until(lambda: has_checkpoint(folder), process)
     (worker,) = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
     worker.kill()
     said = finished(process)
@@ -236,13 +213,3 @@ def count_finished(folder: Path) -> int:
 
 def any_running(folder: Path) -> bool:
     return (folder / "mlruns" / ".ready").exists() and statuses(folder)["RUNNING"] > 0
-
-
-def until(true: object, process: subprocess.Popen[str], seconds: float = 180) -> None:
-    """Waits until `true()`; a process that has ended before that is a failure."""
-    assert callable(true)
-    end = time.monotonic() + seconds
-    while not true():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)

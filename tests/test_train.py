@@ -2,10 +2,6 @@
 
 import csv
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import mlflow
@@ -313,125 +309,6 @@ def test_training_that_was_killed_after_its_last_epoch_does_not_train_on(
     assert fitted[0].epoch == fitted[1].epoch
 
 
-def command(*words: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
-    variables.pop("MLFLOW_TRACKING_URI", None)  # the tests above have set it for this process
-    return subprocess.Popen(
-        [sys.executable, "-m", "emotion_lightning", *words],
-        cwd=cwd,
-        env=variables,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def ends_well(process: subprocess.Popen[str]) -> None:
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-
-
-def write_small(folder: Path, cache: Path, **overrides: str) -> str:
-    """The small experiment as a YAML file in the folder; returns its name."""
-    import yaml
-
-    tree = small(cache, **overrides).model_dump(mode="json")
-    del tree["name"]
-    (folder / "small.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    return "small.yaml"
-
-
-def figures_of(folder: Path, run_id: str | None = None) -> dict[str, float]:
-    client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
-    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    run = next(r for r in runs if run_id in (None, r.info.run_id))
-    timed = ("seconds", "clips_per_second", "system/")
-    return {k: v for k, v in run.data.metrics.items() if not k.startswith(timed)}
-
-
-def runs_of(folder: Path) -> list[mlflow.entities.Run]:
-    client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
-    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"fit.ema": "0.9"}], ids=["plain", "ema"])
-def test_a_run_killed_in_its_second_epoch_goes_on_to_the_figures_of_an_unbroken_one(
-    tmp_path: Path, demo_data: Path, options: dict[str, str]
-) -> None:
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    for folder in (unbroken, broken):
-        folder.mkdir()
-        name = write_small(folder, demo_data, **{"fit.stages.large.epochs": "4", "model.width": "32", **options})
-    whole = command("train", name, cwd=unbroken)
-    ends_well(whole)
-    first = command("train", name, cwd=broken)
-    last = broken / "mlruns" / "checkpoints"
-    until(lambda: any(last.glob("*/last.ckpt")) or first.poll() is not None)
-    first.kill()  # epoch 1 is on disk, epoch 2 is under way
-    assert first.wait() == -signal.SIGKILL
-    (run,) = runs_of(broken)
-    assert run.info.status == "RUNNING"  # nobody could say otherwise
-    second = command("train", name, "--resume", run.info.run_id[:10], cwd=broken)
-    ends_well(second)
-    (run,) = runs_of(broken)
-    assert run.info.status == "FINISHED"
-    assert figures_of(broken) == figures_of(unbroken)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_terminated_run_is_killed_and_says_how_to_go_on(
-    tmp_path: Path, demo_data: Path, signum: signal.Signals
-) -> None:
-    name = write_small(tmp_path, demo_data, **{"fit.stages.large.epochs": "500"})
-    process = command("train", name, cwd=tmp_path)
-    until(lambda: any((tmp_path / "mlruns" / "checkpoints").glob("*/last.ckpt")) or process.poll() is not None)
-    process.send_signal(signum)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + signum
-    (run,) = runs_of(tmp_path)
-    assert run.info.status == "KILLED"
-    assert f"RESUME={run.info.run_id[:8]}" in err and "Traceback" not in err
-
-
-@pytest.mark.slow
-def test_two_ranks_leave_one_run_and_the_test_figures_of_one(tmp_path: Path, demo_data: Path) -> None:
-    """Without batch norm, dropout and augmentation, the two halves of a batch give the gradient of the whole."""
-    plain = {
-        "model": "{name: small_cnn, width: 8, norm: group, dropout: 0.0}",
-        "augment.mixup": "off",
-        "augment.image_transforms": "off",
-        "fit.precision": "32",
-    }
-    figures = {}
-    for devices in ("1", "2"):
-        folder = tmp_path / devices
-        folder.mkdir()
-        name = write_small(folder, demo_data, **plain)
-        process = command("train", name, f"fit.devices={devices}", "fit.accelerator=cpu", cwd=folder)
-        ends_well(process)
-        (run,) = runs_of(folder)
-        assert run.info.status == "FINISHED"
-        figures[devices] = figures_of(folder)
-    assert figures["1"].keys() == figures["2"].keys()
-    for name in ("test/accuracy", "test/uar", "test/f1"):
-        assert figures["2"][name] == figures["1"][name]
-    assert figures["2"]["test/loss"] == pytest.approx(figures["1"]["test/loss"], rel=1e-3)
-
-
-@pytest.mark.slow
-def test_two_ranks_freeze_and_augment(tmp_path: Path, demo_data: Path) -> None:
-    stage = {
-        "fit.stages.small": "{size: 16, frozen_epochs: 1, epochs: 1}",
-        "fit.devices": "2",
-        "fit.accelerator": "cpu",
-    }
-    process = command("train", write_small(tmp_path, demo_data, **stage), cwd=tmp_path)
-    ends_well(process)
-    assert [run.info.status for run in runs_of(tmp_path)] == ["FINISHED"]
-
-
 @pytest.mark.slow
 def test_the_papers_split_flatters_the_svm_on_the_real_clips(
     workplace: Path, real_corpora: Path, tmp_path: Path
@@ -463,11 +340,3 @@ def test_every_shipped_experiment_takes_a_step(workplace: Path, demo_data: Path,
         stage |= {"rounds": 1, "frozen_epochs": min(1, stage["frozen_epochs"]), "epochs": min(1, stage["epochs"])}
     result = train(settings.check(tree), Console(quiet=True))
     assert result is not None and np.isfinite(result.figures["test/loss"])
-
-
-def until(true: object, seconds: float = 120) -> None:
-    assert callable(true)
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)

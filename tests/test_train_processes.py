@@ -1,0 +1,95 @@
+"""Runs in processes of their own: killed and resumed, ended by a signal, spread over two ranks."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+from processes import finished, has_checkpoint, runs, start, until
+from test_train import small
+
+
+def write_small(folder: Path, cache: Path, **overrides: str) -> str:
+    """The small experiment as a YAML file in the folder; returns its name."""
+    tree = small(cache, **overrides).model_dump(mode="json")
+    del tree["name"]
+    (folder / "small.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    return "small.yaml"
+
+
+def figures_of(folder: Path) -> dict[str, float]:
+    (run,) = runs(folder)
+    timed = ("seconds", "clips_per_second", "system/")
+    return {k: v for k, v in run.data.metrics.items() if not k.startswith(timed)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"fit.ema": "0.9"}], ids=["plain", "ema"])
+def test_a_run_killed_in_its_second_epoch_goes_on_to_the_figures_of_an_unbroken_one(
+    tmp_path: Path, demo_data: Path, options: dict[str, str]
+) -> None:
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    for folder in (unbroken, broken):
+        folder.mkdir()
+        name = write_small(folder, demo_data, **{"fit.stages.large.epochs": "4", "model.width": "32", **options})
+    finished(start(unbroken, "train", name))
+    first = start(broken, "train", name)
+    until(lambda: has_checkpoint(broken), first)
+    first.kill()  # epoch 1 is on disk, epoch 2 is under way
+    assert first.wait() == -signal.SIGKILL
+    (run,) = runs(broken)
+    assert run.info.status == "RUNNING"  # nobody could say otherwise
+    finished(start(broken, "train", name, "--resume", run.info.run_id[:10]))
+    (run,) = runs(broken)
+    assert run.info.status == "FINISHED"
+    assert figures_of(broken) == figures_of(unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_terminated_run_is_killed_and_says_how_to_go_on(
+    tmp_path: Path, demo_data: Path, signum: signal.Signals
+) -> None:
+    name = write_small(tmp_path, demo_data, **{"fit.stages.large.epochs": "500"})
+    process = start(tmp_path, "train", name)
+    until(lambda: has_checkpoint(tmp_path), process)
+    process.send_signal(signum)
+    said = finished(process, 128 + signum)
+    (run,) = runs(tmp_path)
+    assert run.info.status == "KILLED"
+    assert f"RESUME={run.info.run_id[:8]}" in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_two_ranks_leave_one_run_and_the_test_figures_of_one(tmp_path: Path, demo_data: Path) -> None:
+    """Without batch norm, dropout and augmentation, the two halves of a batch give the gradient of the whole."""
+    plain = {
+        "model": "{name: small_cnn, width: 8, norm: group, dropout: 0.0}",
+        "augment.mixup": "off",
+        "augment.image_transforms": "off",
+        "fit.precision": "32",
+    }
+    figures = {}
+    for devices in ("1", "2"):
+        folder = tmp_path / devices
+        folder.mkdir()
+        name = write_small(folder, demo_data, **plain)
+        finished(start(folder, "train", name, f"fit.devices={devices}", "fit.accelerator=cpu"))
+        (run,) = runs(folder)
+        assert run.info.status == "FINISHED"
+        figures[devices] = figures_of(folder)
+    assert figures["1"].keys() == figures["2"].keys()
+    for name in ("test/accuracy", "test/uar", "test/f1"):
+        assert figures["2"][name] == figures["1"][name]
+    assert figures["2"]["test/loss"] == pytest.approx(figures["1"]["test/loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_ranks_freeze_and_augment(tmp_path: Path, demo_data: Path) -> None:
+    stage = {
+        "fit.stages.small": "{size: 16, frozen_epochs: 1, epochs: 1}",
+        "fit.devices": "2",
+        "fit.accelerator": "cpu",
+    }
+    finished(start(tmp_path, "train", write_small(tmp_path, demo_data, **stage)))
+    assert [run.info.status for run in runs(tmp_path)] == ["FINISHED"]
