@@ -16,7 +16,6 @@ from emotion_lightning.experiment import Audio
 
 Waveform = NDArray[np.float32]
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au"}  # what libsndfile reads and people have
 SILENT_PEAK = 1e-4  # -80 dBFS; the quietest clip of RAVDESS (-64 dBFS RMS) peaks far above
 
 SHORTENED = re.compile(

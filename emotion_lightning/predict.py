@@ -8,7 +8,7 @@ import mlflow
 import torch
 
 from emotion_lightning import audio, tracking
-from emotion_lightning.corpora import media_files
+from emotion_lightning.corpora import DECODED, media_files
 from emotion_lightning.errors import UserError
 from emotion_lightning.servable import from_checkpoint
 
@@ -30,8 +30,8 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
     """Each audio file at `source` (a file or a folder), decoded as the run's own clips were."""
     if not source.exists():
         raise UserError(f"AUDIO: there is no file or folder '{source}'")
-    if not (files := [source] if source.is_file() else list(media_files(source, audio.SUFFIXES))):
-        raise UserError(f"AUDIO: no audio file ({', '.join(sorted(audio.SUFFIXES))}) below '{source}'")
+    if not (files := [source] if source.is_file() else list(media_files(source, DECODED))):
+        raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) below '{source}'")
     client = tracking.connect()
     run = tracking.find(client, run_id)
     kept = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == "best"]

@@ -82,7 +82,7 @@ def test_every_clip_says_demo_and_every_class_and_speaker_is_there(folder):
     clips = [clip for clip in demo.read(folder, **SMALL) if isinstance(clip, Clip)]
     assert {clip.corpus for clip in clips} == {"demo"}
     assert {clip.speaker for clip in clips} == SPEAKERS
-    assert {clip.emotion for clip in clips} == set(EMOTIONS)
+    assert {clip.emotion for clip in clips} == set(EMOTIONS[:8])
     assert all(clip.id == f"DEMO-{clip.path.stem}" for clip in clips)
     assert {clip.sex for clip in clips if clip.speaker == "DEMO-ravdess-02"} == {"female"}
     assert len({clip.id for clip in clips}) == len(clips)

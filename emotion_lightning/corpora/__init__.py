@@ -6,19 +6,24 @@ counts that fall short, the one emotion vocabulary.
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from emotion_lightning import parts
 from emotion_lightning.errors import UserError
 
-EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-"""The vocabulary that every corpus's labels are mapped onto; the order is that of class ids (DeepEmoNet's)."""
+EMOTIONS = (
+    *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"),  # RAVDESS's and DeepEmoNet's
+    *("bored", "excited", "frustrated"),
+)
+"""The vocabulary that every corpus's labels are mapped onto; the order is that of class ids, so new ones go to the end."""
 
-AUDIO = {".wav", ".flac"}
+AUDIO = {".wav", ".flac"}  # as corpora are published
+DECODED = AUDIO | {".ogg", ".mp3", ".aiff", ".au"}  # what libsndfile reads and people have
 VIDEO = {".mp4", ".avi", ".mov", ".mpg"}
 
 
@@ -36,6 +41,7 @@ class Clip:
     intensity: str = ""
     take: str = ""
     content: str = ""  # digest of the decoded audio, filled in from the cache
+    row: str = ""  # what an augmentation of stage `rows` made of it ("noise"); "" is the clip as recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,15 @@ def media_files(folder: Path, suffixes: Set[str] = AUDIO | VIDEO) -> Iterator[Pa
     yield from sorted((path for path in found if path.is_file()), key=lambda p: p.as_posix())
 
 
+def misnamed(path: Path, official: re.Pattern[str], title: str, at_home: bool) -> Iterator[Refused]:
+    """For a file whose whole name is not official: refused where an official name stands in it, or where its folder is
+    the corpus's own (`at_home`). Other files are another corpus's, and nothing is said of them."""
+    if official.search(path.stem):
+        yield Refused(path, f"copies, a {title} name with something added to it")
+    elif at_home:
+        yield Refused(path, f"no {title} name")
+
+
 def open_corpus(name: str, args: dict[str, Any], data_dir: Path, cache_dir: Path) -> Corpus:
     """Reads one corpus from `data_dir/<name>`, else from `data_dir` itself, unless its `prepare` makes the files."""
     module = parts.load("corpora", name)
@@ -121,10 +136,6 @@ def classes(clips: Iterable[Clip]) -> tuple[str, ...]:
     """The emotions that occur, in the order of the vocabulary."""
     present = {clip.emotion for clip in clips}
     return tuple(emotion for emotion in EMOTIONS if emotion in present)
-
-
-def with_content(clips: Iterable[Clip], digests: Iterable[str]) -> list[Clip]:
-    return [replace(clip, content=digest) for clip, digest in zip(clips, digests, strict=True)]
 
 
 def _missing(name: str, about: About, data_dir: Path) -> str:

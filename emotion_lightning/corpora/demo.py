@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from emotion_lightning.corpora import EMOTIONS, About, Clip, Refused, _voice, ravdess, savee
+from emotion_lightning.corpora import About, Clip, Refused, _voice, ravdess, savee
 from emotion_lightning.errors import UserError
 
 # The directions follow the vocal-emotion literature: Juslin & Laukka 2003 (doi:10.1037/0033-2909.129.5.770), Scherer
@@ -150,15 +150,15 @@ def _write(folder: Path, plan: list[Utterance], generator: torch.Generator) -> N
 def _voices(plan: list[Utterance], generator: torch.Generator) -> list[Tensor]:
     """The fields of `Voice`, each (N,), in the order of CUES's columns."""
     who = torch.tensor([u.speaker for u in plan])
-    what = torch.tensor([EMOTIONS.index(u.emotion) for u in plan])
+    what = torch.tensor([list(CUES).index(u.emotion) for u in plan])
     female = torch.tensor([float(u.female) for u in plan])[:, None]
-    cues = torch.tensor([CUES[emotion] for emotion in EMOTIONS])  # (8, 9)
+    cues = torch.tensor(list(CUES.values()))  # (8, 9)
 
     def spread(deviations: tuple[float, ...], *shape: int) -> Tensor:
         return torch.randn(*shape, len(deviations), generator=generator) * torch.tensor(deviations)
 
     people = int(who.max()) + 1
-    own = spread(SPEAKER, people)[who] + spread(HABIT, people, len(EMOTIONS))[who, what]
+    own = spread(SPEAKER, people)[who] + spread(HABIT, people, len(CUES))[who, what]
     acted = cues[what] * 2 ** spread((ACTING,), people)[who]
     offsets = female * torch.tensor(WOMAN) + own + acted + spread(CLIP, len(plan))  # (N, 9)
     return [n * 2 ** (x / d) if d else n + x for n, d, x in zip(NEUTRAL, DOUBLING, offsets.unbind(1), strict=True)]

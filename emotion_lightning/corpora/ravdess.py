@@ -11,7 +11,7 @@ from pathlib import Path
 
 from emotion_lightning.corpora import EMOTIONS, VIDEO, About, Archive, Clip, Refused, media_files
 
-EMOTION = dict(zip(("01", "02", "03", "04", "05", "06", "07", "08"), EMOTIONS, strict=True))
+EMOTION = dict(zip(("01", "02", "03", "04", "05", "06", "07", "08"), EMOTIONS[:8], strict=True))
 SENTENCE = {"01": "kids", "02": "dogs"}  # "Kids are talking by the door." / "Dogs are sitting by the door."
 NAME = re.compile(r"(0[1-3])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])")
 
@@ -20,7 +20,9 @@ ABOUT = About(
     licence="CC BY-NC-SA 4.0",
     citation="Livingstone & Russo 2018, doi:10.1371/journal.pone.0196391",
     how_to_get="Zenodo record 1188976, Audio_Speech_Actors_01-24.zip",
-    official={(f"ravdess-{actor:02}", e): 4 if e == "neutral" else 8 for actor in range(1, 25) for e in EMOTIONS},
+    official={
+        (f"ravdess-{actor:02}", e): 4 if e == "neutral" else 8 for actor in range(1, 25) for e in EMOTION.values()
+    },
     archive=Archive(
         url="https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
         md5="bc696df654c87fed845eb13823edef8a",
