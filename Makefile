@@ -7,7 +7,7 @@ FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev train study ablation report compare data predict experiments ui test test-all lint clean
+.PHONY: help setup setup-dev train study ablation honesty audit report compare data predict experiments ui test test-all lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,14 @@ study: setup ## train what a study is missing and write reports/STUDY: STUDY=dem
 ablation: ## the paper's table beside ours, under both protocols: make study STUDY=ablation
 	@$(MAKE) --no-print-directory study STUDY=ablation
 
+honesty: setup ## one model under leaky rows, by clip, by speaker, by sentence: EXP=svm [FOLDS=n] [JOBS=n] [SET=…] [DATA=dir]
+	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make honesty EXP=svm'; exit 2; }
+	@$(EMOTION) honesty "$(EXP)" $(SET) $(FOLDERS) $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
+
+audit: setup ## who stands on both sides of a split? EXP=svm [PROTOCOL=speaker_folds] [SET=…] [DATA=dir]
+	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make audit EXP=svm PROTOCOL=speaker_folds'; exit 2; }
+	@$(EMOTION) audit "$(EXP)" $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SET) $(FOLDERS)
+
 report: setup ## write a study's report anew from MLflow, without training: STUDY=demo
 	@test -n "$(STUDY)" || { echo 'error: STUDY is missing, for example: make report STUDY=demo'; exit 2; }
 	@$(EMOTION) report "$(STUDY)"
@@ -31,9 +39,9 @@ compare: setup ## is A better than B? paired tests of two runs, or of two arms o
 	@test -n "$(A)" -a -n "$(B)" || { echo 'error: both are needed: make compare A=<run id or arm> B=<run id or arm>'; exit 2; }
 	@$(EMOTION) compare "$(A)" "$(B)" $(if $(STUDY),--study "$(STUDY)")
 
-data: setup ## fetch and check a corpus: CORPUS=ravdess [DATA=dir]
+data: setup ## fetch and check a corpus: CORPUS=ravdess [DATA=dir] [VERIFY=1: byte for byte]
 	@test -n "$(CORPUS)" || { echo 'error: CORPUS is missing, for example: make data CORPUS=ravdess'; exit 2; }
-	@$(EMOTION) data "$(CORPUS)" $(FOLDERS)
+	@$(EMOTION) data "$(CORPUS)" $(FOLDERS) $(if $(VERIFY),--verify)
 
 predict: setup ## emotions of your sound files: AUDIO=file-or-folder RUN=run
 	@test -n "$(AUDIO)" -a -n "$(RUN)" || { echo 'error: both are needed: make predict AUDIO=<file or folder> RUN=<run id>'; exit 2; }

@@ -1,36 +1,29 @@
 """Waveforms and features on disk, made once: one folder a corpus and setting, memory-mapped, named by its content.
 
 The name is a digest of everything the bytes depend on: each file's name, size and time of change, the settings, and
-the source of the code that made them. A folder is built beside its place under a lock and moved there in one step,
-so it is whole or not there, however many processes ask and whenever one is killed.
+the source of the code that made them (disk.py).
 
     waves-<digest>/      samples.i16 (all clips in a row, int16), index.npz (start, length, scale, digest, fault per clip)
     picture-<digest>/    features.npy (clips, C, F, T), valid.npy (clips,)
 """
 
 import hashlib
-import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
 from emotion_lightning import audio, parts
 from emotion_lightning.corpora import Clip
+from emotion_lightning.disk import Track, build, digest, parallel, source_digest
 from emotion_lightning.experiment import Args, Audio
 from emotion_lightning.features import Feature
-
-Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""(items, what is done, how many) → the same items, with a progress bar where there is a terminal."""
 
 
 @dataclass(frozen=True)
@@ -73,51 +66,70 @@ def waves(clips: Sequence[Clip], settings: Audio, folder: Path, track: Track) ->
     key = digest(
         [(c.id, s.st_size, s.st_mtime_ns) if (s := _stat(c.path)) else (c.id,) for c in clips],
         settings.model_dump(),
-        _source(Path(audio.__file__)),
+        source_digest(Path(audio.__file__)),
     )
-    place = _build(folder / f"waves-{key}", lambda tmp: _write_waves(tmp, clips, settings, track))
+    place = build(folder / f"waves-{key}", lambda tmp: _write_waves(tmp, clips, settings, track))
+    return read_waves(place, key, settings.sample_rate)
+
+
+def read_waves(place: Path, key: str, rate: int) -> Waves:
     index = np.load(place / "index.npz")
     samples = np.memmap(place / "samples.i16", np.int16, "r") if index["lengths"].any() else np.zeros(0, np.int16)
-    return Waves(key, settings.sample_rate, samples, **{name: index[name] for name in index.files})
+    names = ("starts", "lengths", "scales", "digests", "faults")
+    return Waves(key, rate, samples, **{name: index[name] for name in names})
 
 
 def features(source: Waves, feature: Feature, name: str, args: Args, folder: Path, track: Track) -> Features:
     """The feature of each clip in `source`, from the cache or computed now on all cores; clips with a fault are zeros."""
     code = [Path(p) for p in (parts.load("features", name).__file__, audio.__file__) if p]
     code += sorted(Path(__file__).with_name("features").glob("*.py"))  # features build on one another
-    key = digest(source.key, name, args, *(_source(path) for path in code))
-    place = _build(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))
+    key = digest(source.key, name, args, *(source_digest(path) for path in code))
+    place = build(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))
     values = np.load(place / "features.npy", mmap_mode="c")  # copy on write: torch warns of read-only memory
     return Features(key, torch.from_numpy(values), torch.from_numpy(np.load(place / "valid.npy")))
 
 
 def _write_waves(folder: Path, clips: Sequence[Clip], settings: Audio, track: Track) -> None:
-    def load(clip: Clip) -> tuple[bytes, float, str, str]:
+    def load(clip: Clip) -> Packed:
         try:
-            wave = audio.load(clip.path, settings)
+            return pack(audio.load(clip.path, settings))
         except audio.BadClip as fault:
             return b"", 0.0, "", str(fault)
-        scale = float(max(wave.max(), -wave.min())) / 32767
-        samples = np.rint(wave * np.float32(1 / scale)).astype(np.int16).tobytes()
-        return samples, scale, hashlib.blake2b(samples, digest_size=8).hexdigest(), ""
 
+    write_packed(folder, track(parallel(load, clips), "decoding", len(clips)))
+
+
+Packed = tuple[bytes, float, str, str]
+"""A waveform as int16, its scale, the digest of its samples, and its fault or ""."""
+
+
+def pack(wave: NDArray[np.float32]) -> Packed:
+    """(samples,) so that its loudest sample fills the 16 bits."""
+    scale = float(max(wave.max(), -wave.min())) / 32767
+    samples = np.rint(wave * np.float32(1 / scale)).astype(np.int16).tobytes()
+    return samples, scale, hashlib.blake2b(samples, digest_size=8).hexdigest(), ""
+
+
+def write_packed(folder: Path, packed: Iterable[Packed], **further: list[Any]) -> None:
+    """samples.i16 and index.npz; `further` arrays, one value a waveform, are read when all are written."""
     lengths, scales, digests, faults = [], [], [], []
     with (folder / "samples.i16").open("wb") as file:
-        for samples, scale, digest, fault in track(_parallel(load, clips), "decoding", len(clips)):
+        for samples, scale, name, fault in packed:
             file.write(samples)
             lengths.append(len(samples) // 2)
             scales.append(scale)
-            digests.append(digest)
+            digests.append(name)
             faults.append(fault)
     ends = np.cumsum(lengths, dtype=np.int64)
-    np.savez(
-        folder / "index.npz",
-        starts=ends - lengths,
-        lengths=np.array(lengths, np.int64),
-        scales=np.array(scales, np.float32),
-        digests=np.array(digests),
-        faults=np.array(faults),
-    )
+    arrays: dict[str, Any] = {
+        "starts": ends - lengths,
+        "lengths": np.array(lengths, np.int64),
+        "scales": np.array(scales, np.float32),
+        "digests": np.array(digests),
+        "faults": np.array(faults),
+    }
+    arrays |= {name: np.array(values) for name, values in further.items()}
+    np.savez(folder / "index.npz", **arrays)
 
 
 def _write_features(folder: Path, source: Waves, feature: Feature, track: Track) -> None:
@@ -134,54 +146,10 @@ def _write_features(folder: Path, source: Waves, feature: Feature, track: Track)
     valid = []
     with (folder / "features.npy").open("wb") as file:  # not a memory map: faulting its pages in costs a third more
         np.lib.format.write_array_header_1_0(file, form)
-        for value, share in track(_parallel(compute, range(len(source))), "features", len(source)):
+        for value, share in track(parallel(compute, range(len(source))), "features", len(source)):
             file.write(value.tobytes())
             valid.append(share)
     np.save(folder / "valid.npy", np.array(valid, np.float32))
-
-
-def _parallel(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """`function` of each item in order, on a thread a core: decoder, resampler and torch all let go of Python's lock.
-
-    Threads, since processes would each import torch: more memory and seconds of start. They take 16 items at a time,
-    and 2048 before the writer has all of these, so few results wait. torch stays on one core a thread meanwhile.
-    """
-
-    def several(first: int) -> list[Any]:
-        return [function(item) for item in items[first : first + 16]]
-
-    before, workers = torch.get_num_threads(), len(os.sched_getaffinity(0))
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(workers) as pool:
-            for block in range(0, len(items), 2048):
-                for results in pool.map(several, range(block, min(block + 2048, len(items)), 16)):
-                    yield from results
-    finally:
-        torch.set_num_threads(before)
-
-
-def _build(place: Path, write: Callable[[Path], None]) -> Path:
-    """`place`, filled by `write` if it is not there yet."""
-    if place.is_dir():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_name(f".{place.name}.lock")):
-        if not place.is_dir():
-            part = place.with_name(f".{place.name}.part")
-            shutil.rmtree(part, ignore_errors=True)  # left by one that was killed
-            part.mkdir()
-            write(part)
-            part.replace(place)
-    return place
-
-
-def digest(*things: Any) -> str:
-    return hashlib.blake2b(json.dumps(things).encode(), digest_size=8).hexdigest()
-
-
-def _source(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -11,12 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from emotion_lightning import settings
+from emotion_lightning import parts, settings
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Settings
 
 Text = Annotated[str, Field(min_length=1)]
-KNOWN_SPEAKERS = ("random", "paper_random", "leaky_rows")  # our protocols that have each speaker on both sides
 
 
 class Claim(Settings):
@@ -55,6 +54,8 @@ def beside(claims: Iterable[Claim], corpora: Iterable[str], model: str | None = 
 def differs(claim: Claim, protocol: str) -> str:
     """Why the claim is not comparable with a test figure under `protocol`; empty where it is."""
     said = []
+    ours = parts.names("protocols")  # of another nothing is known, so that nothing is held against the claim
+    known = protocol in ours and "speaker" not in parts.fact("protocols", protocol, "DISJOINT", ())
     if claim.side == "validation":
         said.append("validation side, which chose the epoch or the settings")
     elif claim.side == "unknown":
@@ -62,9 +63,9 @@ def differs(claim: Claim, protocol: str) -> str:
     if claim.protocol != protocol:
         if claim.speakers == "unknown":
             said.append("speakers not told")
-        elif claim.speakers == "both sides" and protocol not in KNOWN_SPEAKERS:
+        elif claim.speakers == "both sides" and not known:
             said.append("speakers on both sides")
-        elif claim.speakers == "disjoint" and protocol in KNOWN_SPEAKERS:
+        elif claim.speakers == "disjoint" and known:
             said.append("no speaker on both sides")
         said.append("protocol not told" if claim.protocol == "unknown" else f"other protocol ({claim.protocol})")
     return "; ".join(said)

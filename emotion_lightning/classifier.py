@@ -62,7 +62,8 @@ class EmotionClassifier(L.LightningModule):
 
     def learn_from(self, data: EmotionData) -> None:
         """Takes from the training side, and from it alone, the normaliser and the class weights."""
-        mean, std = data.statistics()
+        with data.reading("normaliser"):
+            mean, std = data.statistics()
         self.mean.copy_(mean.expand_as(self.mean))
         self.std.copy_(std.expand_as(self.std))
         if self.experiment.fit.class_weights == "balanced":
@@ -124,6 +125,7 @@ class EmotionClassifier(L.LightningModule):
         logits = self.network(x, valid).float()
         smoothing = self.experiment.fit.label_smoothing
         loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
+        loss = loss + self.network.penalty()
         self.log("loss/optimised", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch.labels))
         return loss
 

@@ -81,7 +81,7 @@ def train(
         "macro F1",
         "UAR",
         "loss",
-        title=("DEMO · " if experiment.is_demo else "") + f"{name} · {experiment.protocol.name}",
+        title=experiment.mark + f"{name} · {experiment.protocol.name}",
     )
     for row, side in (("best epoch, validation", "best"), ("test", "test")):
         table.add_row(
@@ -97,11 +97,25 @@ def data_command(
     name: Annotated[str, typer.Argument(metavar="CORPUS", help="ravdess, savee, demo …")],
     data: DataDir = None,
     cache: CacheDir = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="compare each file with the official one (SHA-256); status 1 if one differs, is missing, is no WAV "
+            "and so cannot be compared, or has a name that is not official",
+        ),
+    ] = False,
 ) -> None:
     """Fetch a corpus from its official place, or say how to get it, and check what is there."""
     from emotion_lightning import download
 
-    download.data_command(name, data or Path("data"), cache or Path(".cache"), console)
+    places = (data or Path("data"), cache or Path(".cache"))
+    download.data_command(name, *places, console)
+    if verify:
+        from emotion_lightning.verify import verify_command
+
+        if not verify_command(name, *places, console):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -154,6 +168,47 @@ def study(
         _say_error(f"study {name} was stopped; the same command goes on with it")
         raise typer.Exit(128 + killed.signum) from None
     if not complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def honesty(
+    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a name from `experiments`, or a YAML file")],
+    overrides: Overrides = None,
+    data: DataDir = None,
+    cache: CacheDir = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="run only so many folds of each protocol")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", help="runs at once, each a process")] = 1,
+) -> None:
+    """One model under four protocols: leaky rows, by clip, by speaker, by sentence; one table and one figure."""
+    from emotion_lightning import study_commands
+    from emotion_lightning.tracking import Killed
+
+    try:
+        said = [*(overrides or []), *_folders(data, cache)]
+        complete = study_commands.honesty(name, said, folds, jobs, console)
+    except Killed as killed:
+        _say_error(f"honesty of {name} was stopped; the same command goes on with it")
+        raise typer.Exit(128 + killed.signum) from None
+    if not complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a name from `experiments`, or a YAML file")],
+    overrides: Overrides = None,
+    data: DataDir = None,
+    cache: CacheDir = None,
+) -> None:
+    """Who stands on both sides of an experiment's split: speakers, clips and copies, equal and near-equal audio, sentences.
+
+    Exit status 1 if a promise of the protocol is broken, or if a recording stands on two sides.
+    """
+    experiment = settings.load(name, [*(overrides or []), *_folders(data, cache)])
+    from emotion_lightning.audit_view import show
+
+    if show(experiment, console):
         raise typer.Exit(1)
 
 

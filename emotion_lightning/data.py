@@ -4,6 +4,9 @@ The loader yields indices only. The features they stand for lie on the GPU where
 a step costs no Python per clip and no copy between processes.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from emotion_lightning import cache, parts
+from emotion_lightning import cache, parts, rows
 from emotion_lightning.batches import Batches, Indices
-from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, with_content
-from emotion_lightning.errors import UserError
+from emotion_lightning.corpora import EMOTIONS, Clip, Corpus, classes, open_corpus
+from emotion_lightning.disk import Track, digest
+from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.experiment import Experiment
 from emotion_lightning.features import Feature, heard
 from emotion_lightning.protocols import SIDES, Split
@@ -35,32 +39,37 @@ class Batch(NamedTuple):
 class EmotionData(L.LightningDataModule):
     """Everything between the settings and the batches. `setup` may be called often and works once."""
 
-    def __init__(self, experiment: Experiment, track: cache.Track = lambda items, what, count: items):
+    def __init__(self, experiment: Experiment, track: Track = lambda items, what, count: items):
         super().__init__()
         self.experiment, self.track = experiment, track
         self.waveforms_in_training = False  # set by the classifier where an augmentation works on waveforms
-        self.clips: list[Clip] = []
+        self.clips: list[Clip] = []  # one a row: where the experiment multiplies rows, a clip stands several times
         self.notes: list[str] = []  # what the user should know of the corpora
         self.bad_clips: list[str] = []
         self._resident: Tensor | None = None
+        self.read: dict[str, NDArray[np.bool_]] = {}  # by purpose, which rows were read for it
+        self._purpose = "fit"
 
     def setup(self, stage: str | None = None) -> None:
         if self.clips:
             return
         self.notes, self.bad_clips = [], []
         experiment = self.experiment
+        _check_emotions(experiment.emotions)
         self.feature: Feature = parts.entry("features", experiment.features.name)(
             experiment.audio.sample_rate, **experiment.features.args
         )
         self._waves: list[cache.Waves] = []
         self._features: list[cache.Features] = []
         clips: list[Clip] = []
-        where: list[tuple[int, int]] = []  # corpus number and row of each clip kept
+        where: list[tuple[int, int]] = []  # corpus number and row of each of them
         for name, args in experiment.corpora.items():
             corpus = open_corpus(name, args, Path(experiment.data.dir), Path(experiment.data.cache))
-            found, kept = self._load(corpus)
-            clips += [found[row] for row in kept]
-            where += [(len(self._features) - 1, row) for row in kept]
+            found = self._load(corpus)
+            for row, clip in found.items():
+                if emotion := experiment.emotions.get(clip.emotion, clip.emotion):
+                    clips.append(replace(clip, emotion=emotion))
+                    where.append((len(self._features) - 1, row))
         if self.bad_clips and (experiment.data.on_bad_clip == "stop" or not clips):
             way_out = (
                 '; SET="data.on_bad_clip=skip" goes on without them'
@@ -69,48 +78,88 @@ class EmotionData(L.LightningDataModule):
             )
             raise UserError("\n".join([f"{len(self.bad_clips)} bad clips{way_out}", *self.bad_clips]))
         self._corpus, self._row = torch.tensor(where).reshape(-1, 2).T
-        self.classes = classes(clips)
-        self.labels = torch.tensor([self.classes.index(clip.emotion) for clip in clips])
         self.split = self._split(clips)
+        self.classes = classes(clips[i] for side in SIDES for i in self.split.side(side))
+        self.labels = torch.tensor(
+            [self.classes.index(c.emotion) if c.emotion in self.classes else -1 for c in clips]
+        )
         self.clips = clips
 
-    def _load(self, corpus: Corpus) -> tuple[list[Clip], list[int]]:
-        """One corpus's clips and the rows that can be heard; its waveforms and features are appended to ours."""
+    def _load(self, corpus: Corpus) -> dict[int, Clip]:
+        """One corpus's clips that can be heard, by the row that they have in its waveforms and features, which are appended
+        to ours."""
         settings, folder = self.experiment, Path(self.experiment.data.cache)
         waves = cache.waves(corpus.clips, settings.audio, folder, self.track)
         bad = [f"{clip.path}: {fault}" for clip, fault in zip(corpus.clips, waves.faults, strict=True) if fault]
-        kept = np.flatnonzero(waves.lengths).tolist()
         self.notes += corpus.warnings
         self.bad_clips += bad
-        if bad and (settings.data.on_bad_clip == "stop" or not kept):
-            return list(corpus.clips), []
-        self._waves.append(waves)
+        if bad and (settings.data.on_bad_clip == "stop" or not waves.lengths.any()):
+            return {}
+        made = rows.multiplied(waves, settings.augment, folder, self.track)
+        self._waves.append(made.waves)
         self._features.append(
-            cache.features(waves, self.feature, settings.features.name, settings.features.args, folder, self.track)
+            cache.features(
+                made.waves, self.feature, settings.features.name, settings.features.args, folder, self.track
+            )
         )
-        return with_content(corpus.clips, waves.digests), kept
+        return {
+            row: _as_row(corpus.clips[made.clips[row]], made, row)
+            for row in np.flatnonzero(made.waves.lengths).tolist()
+        }
 
     def _split(self, clips: list[Clip]) -> Split:
+        """The protocol shares out the clips as recorded; what was made of a training clip trains with it, of another it is
+        on no side. Only a protocol that SPLITS_ROWS gets all rows."""
         protocol = self.experiment.protocol
-        split: Split = parts.entry("protocols", protocol.name)(clips, **protocol.args)
+        split = parts.entry("protocols", protocol.name)
+        if parts.fact("protocols", protocol.name, "SPLITS_ROWS", False):
+            made: Split = split(clips, **protocol.args)
+        else:
+            recorded = np.flatnonzero([not clip.row for clip in clips])
+            of = np.cumsum([not clip.row for clip in clips]) - 1  # (rows,) which recorded clip each was made of
+            found: Split = split([clips[i] for i in recorded], **protocol.args)
+            made = Split(np.flatnonzero(np.isin(of, found.train)), recorded[found.val], recorded[found.test])
         for side in SIDES:
-            if len(split.side(side)) == 0:
+            if len(made.side(side)) == 0:
                 raise UserError(
                     f"protocol {protocol.name} leaves no clip on the {side} side ({len(clips)} clips in all)"
                 )
-        sides = {side: {clips[i].content for i in split.side(side)} for side in SIDES}
-        if any(sides[a] & sides[b] for a in SIDES for b in SIDES if a < b):
-            raise UserError(f"protocol {protocol.name} puts one and the same recording on two sides")
-        return split
+        return made
+
+    def fingerprints(self) -> NDArray[np.uint8]:
+        """(clips, bands, frames): what the audit compares recordings by, from the cache."""
+        folder, name = Path(self.experiment.data.cache), "fingerprint"
+        feature = parts.entry("features", name)(self.experiment.audio.sample_rate)
+        prints = [cache.features(waves, feature, name, {}, folder, self.track).values[:, 0] for waves in self._waves]
+        return np.stack([prints[c][r].numpy() for c, r in zip(self._corpus, self._row, strict=True)])
+
+    def hear(self, row: int) -> NDArray[np.float32]:
+        """One clip's waveform (samples,)."""
+        return self._waves[self._corpus[row]].batch([int(self._row[row])])[0][0].numpy()
+
+    @contextmanager
+    def reading(self, purpose: str) -> Iterator[None]:
+        """What is read meanwhile is noted in `read` under this purpose; else it is for the fit."""
+        before, self._purpose = self._purpose, purpose
+        try:
+            yield
+        finally:
+            self._purpose = before
+
+    def saw(self, purpose: str, side: str) -> int:
+        """How many of a side's clips were read for a purpose."""
+        return int(self.read[purpose][self.split.side(side)].sum()) if purpose in self.read else 0
+
+    def _note(self, rows: Tensor) -> None:
+        self.read.setdefault(self._purpose, np.zeros(len(self.clips), np.bool_))[rows.numpy()] = True
 
     def digest(self, side: str, *sides: str) -> str:
         """16 hex digits that name these sides' clips and their features."""
-        return cache.digest(
-            [f.key for f in self._features], *(self.split.side(side).tolist() for side in (side, *sides))
-        )
+        return digest([f.key for f in self._features], *(self.split.side(side).tolist() for side in (side, *sides)))
 
     def gather(self, rows: Tensor, device: torch.device) -> Batch:
         """The clips of these indices (B,), given on the CPU, as their stored features on the device."""
+        self._note(rows)
         valid = torch.empty(len(rows))
         for number, features in enumerate(self._features):
             here = self._corpus[rows] == number
@@ -122,6 +171,7 @@ class EmotionData(L.LightningDataModule):
 
     def gather_waveforms(self, rows: Tensor, device: torch.device) -> Batch:
         """The same clips as (B, samples) waveforms, zero-padded behind, with lengths in samples."""
+        self._note(rows)
         pieces = [self._waves[self._corpus[i]].batch([int(self._row[i])]) for i in rows]
         lengths = torch.cat([length for _, length in pieces])
         waves = torch.nn.utils.rnn.pad_sequence([wave[0] for wave, _ in pieces], batch_first=True)
@@ -159,8 +209,8 @@ class EmotionData(L.LightningDataModule):
             return mean[:, None, None], std[:, None, None]
         axes = (0, 2, 3) if self.feature.is_picture else (0, 3)
         count, total, squares = torch.zeros(1), torch.zeros(1), torch.zeros(1)
-        for rows in torch.from_numpy(self.split.train).split(64):
-            batch = self.gather(rows, torch.device("cpu"))
+        for index in torch.from_numpy(self.split.train).split(64):
+            batch = self.gather(index, torch.device("cpu"))
             x = self.feature.present(batch.stored).double()
             mask = heard(batch.extent, x.shape[-1])
             x = x * mask[:, None, None]
@@ -168,7 +218,10 @@ class EmotionData(L.LightningDataModule):
             total = total + x.sum(axes, keepdim=True)[0]
             squares = squares + x.square().sum(axes, keepdim=True)[0]
         mean = total / count
-        return mean.float(), (squares / count - mean.square()).clamp(min=1e-10).sqrt().float()
+        variance = squares / count - mean.square()
+        return mean.float(), torch.where(
+            variance > 1e-10, variance, 1.0
+        ).sqrt().float()  # what never varies stays as it is
 
     # Lightning's hooks
 
@@ -200,3 +253,14 @@ class EmotionData(L.LightningDataModule):
         """Indices → what they stand for, on the device; the indices themselves never leave the CPU."""
         training = self.trainer is not None and self.trainer.training
         return (self.gather_waveforms if training and self.waveforms_in_training else self.gather)(batch, device)
+
+
+def _check_emotions(chosen: Mapping[str, str | bool]) -> None:
+    for name in (*chosen, *(to for to in chosen.values() if to)):
+        if name not in EMOTIONS:
+            raise UserError(f"emotions: no emotion '{name}'{nearest(str(name), EMOTIONS)}")
+
+
+def _as_row(clip: Clip, made: rows.Multiplied, row: int) -> Clip:
+    kind = str(made.kinds[row])
+    return replace(clip, id=f"{clip.id}#{kind}" if kind else clip.id, content=str(made.waves.digests[row]), row=kind)

@@ -17,6 +17,7 @@ from emotion_lightning.data import Batch
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import MACHINE_FIT, Experiment, Fit
 from emotion_lightning.features import Feature, heard
+from emotion_lightning.rows import makers
 
 
 class EmotionEstimator:
@@ -66,8 +67,8 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
 
 def _refuse_what_has_no_effect(experiment: Experiment) -> None:
     name, default = experiment.model.name, Fit()
-    if experiment.augment:
-        raise UserError(f"augment: {name} does not train in steps, so nothing can be augmented (`augment: off`)")
+    for augmentation in experiment.augment.keys() - makers(experiment.augment).keys():
+        raise UserError(f"augment.{augmentation}: {name} does not train in steps, so only rows can be augmented")
     for field in [f for f in Fit.model_fields if f not in MACHINE_FIT | {"gap_clips"}]:
         if getattr(experiment.fit, field) != getattr(default, field):
             raise UserError(f"fit.{field}: {name} does not train in steps, so this has no effect; take it out")

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from emotion_lightning import parts
+
 Args = dict[str, Any]
 
 
@@ -124,6 +126,9 @@ class Experiment(Settings):
     about: str = Field("", description="one line for `make experiments`")
     seed: int = Field(0, ge=0, description="of weights, order, dropout and augmentation; a protocol has its own")
     corpora: Parts
+    emotions: dict[str, str | Literal[False]] = Field(
+        default_factory=dict, description="labels taken for another ({calm: neutral}) or left out ({bored: off})"
+    )
     protocol: Part
     audio: Audio = Audio()
     features: Part
@@ -136,20 +141,26 @@ class Experiment(Settings):
     def is_demo(self) -> bool:
         return "demo" in self.corpora
 
+    @property
+    def is_leaky(self) -> bool:
+        """Whether the protocol puts copies of a clip on both sides, on purpose."""
+        return bool(parts.fact("protocols", self.protocol.name, "LEAKS", False))
+
+    @property
+    def mark(self) -> str:
+        """What stands before every title that is made from it: "DEMO · ", "LEAKY · ", both or nothing."""
+        return "DEMO · " * self.is_demo + "LEAKY · " * self.is_leaky
+
     def signature(self) -> str:
         """16 hex digits that name what is computed: equal for equal settings, whatever the file or the machine.
 
         The order of stages, corpora and augmentations is part of it, since it changes the outcome.
         """
         settings = self.model_dump(
-            mode="json",
-            exclude={
-                "name": True,
-                "about": True,
-                "data": {"dir", "cache"},
-                "fit": MACHINE_FIT,
-            },
+            mode="json", exclude={"name": True, "about": True, "data": {"dir", "cache"}, "fit": MACHINE_FIT}
         )
+        if not self.emotions:  # where no label is changed there is nothing that could differ
+            del settings["emotions"]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     def flat(self) -> dict[str, str]:

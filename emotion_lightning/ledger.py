@@ -54,6 +54,7 @@ class Plan(Settings):
     name: str
     about: str
     demo: bool
+    leaky: tuple[str, ...] = ()  # protocols that put copies of a clip on both sides
     overrides: tuple[str, ...] = ()
     protocols: tuple[str, ...]
     arms: tuple[PlannedArm, ...]
@@ -100,6 +101,7 @@ def plan(study: Study, cells: Sequence[Cell], overrides: Sequence[str], reasons:
         name=study.name,
         about=study.about,
         demo=demo,
+        leaky=tuple(dict.fromkeys(cell.protocol for cell in cells if cell.experiment.is_leaky)),
         overrides=tuple(o for o in overrides if not o.startswith(("data.dir", "data.cache"))),
         protocols=tuple(study.protocols),
         arms=arms,

@@ -34,7 +34,8 @@ def conclude(
     """Reads the test side, once, and writes down figures, tables and pictures."""
     from emotion_lightning.report import figures as draw  # matplotlib is not needed until now
 
-    seen = {side: learn.probabilities(fitted.classifier, data, data.split.side(side)) for side in ("val", "test")}
+    with data.reading("test"):
+        seen = {side: learn.probabilities(fitted.classifier, data, data.split.side(side)) for side in ("val", "test")}
     labels = {side: data.labels[torch.from_numpy(data.split.side(side))] for side in seen}
     figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], seen["val"]).items()}
     figures |= {f"test/{k}": v for k, v in metrics.scores(labels["test"], seen["test"]).items()}
@@ -47,7 +48,7 @@ def conclude(
     folder.mkdir(parents=True, exist_ok=True)
     _write_predictions(folder / "predictions.csv", data, seen)
     _write_per_class(folder / "per_class.csv", data.classes, per_class)
-    title = ("DEMO · " if experiment.is_demo else "") + f"{experiment.name} · {experiment.protocol.name}"
+    title = experiment.mark + f"{experiment.name} · {experiment.protocol.name}"
     counts = metrics.confusion(labels["test"], seen["test"])
     draw.confusion(counts, data.classes, f"{title} · test side").savefig(folder / "confusion.png", dpi=120)
     if fitted.epoch is not None:

@@ -57,6 +57,11 @@ def entry(kind: str, name: str) -> Any:
     return function
 
 
+def fact(kind: str, name: str, constant: str, default: Any) -> Any:
+    """A constant that the part's module states (`DISJOINT`), or the default."""
+    return getattr(load(kind, name), constant, default)
+
+
 def arguments(kind: str, name: str) -> type[BaseModel]:
     """A pydantic model of the part's settings, read off its signature's keyword-only parameters."""
     parameters = inspect.signature(entry(kind, name)).parameters.values()

@@ -116,6 +116,34 @@ def load(name: str) -> Study:
     return study
 
 
+HONEST = {  # protocol → the folds of its whole
+    "leaky_rows": None,
+    "random": 5,
+    "speaker_folds": 5,
+    "text_independent": 2,
+}
+
+
+def honesty(name: str, overrides: Iterable[str] = (), folds: int | None = None) -> Study:
+    """The study of one experiment under leaky rows, by clip, by speaker and by sentence; `folds` runs only so many of each.
+
+    An experiment that makes no rows gets four a clip (augment.copies) under every protocol, since else there is nothing to leak.
+    """
+    experiment = settings.load(name, overrides)
+    makes_rows = any(parts.entry("augment", a)(**args).stage == "rows" for a, args in experiment.augment.items())
+    protocols = {}
+    for protocol, whole in HONEST.items():
+        run = whole if folds is None or whole is None else list(range(min(folds, whole)))
+        leaky = {"i_know_this_leaks": True} if parts.fact("protocols", protocol, "LEAKS", False) else {}
+        protocols[protocol] = Runs(folds=run, set=leaky | ({"folds": whole} if whole else {}))
+    return Study(
+        name=f"honesty_{experiment.name}_{'-'.join(experiment.corpora)}",
+        about=f"{experiment.about or experiment.name}: what the split is worth",
+        arms={experiment.name: Arm(experiment=name, set={} if makes_rows else {"augment.copies": {}})},
+        protocols=protocols,
+    )
+
+
 def _refuse_the_studys_own(path: str, where: str) -> None:
     if path == "seed" or path.split(".")[0] == "protocol":
         raise UserError(f"{where}: {path} is the study's own: its `protocols` say which seeds, folds and settings")
@@ -169,7 +197,7 @@ def _cells(study: Study, arm: str, protocol: str, overrides: list[str]) -> Itera
     if runs.folds is not None and "fold" not in known:
         raise UserError(f"study {study.name}: protocols.{protocol}.folds: the protocol has no folds")
     whole = runs.folds if isinstance(runs.folds, int) else study.protocols[protocol].folds
-    shared = study.protocols[protocol].set | ({"folds": whole} if isinstance(whole, int) else {})
+    shared = study.protocols[protocol].set | ({"folds": whole} if isinstance(whole, int) and "folds" in known else {})
     own = [f"{path}={json.dumps(value)}" for path, value in chosen.set.items()]
     settings.load(name, own, where)  # so that a fault is told of where it stands
     for fold in [None] if runs.folds is None else _numbers(runs.folds):

@@ -15,9 +15,19 @@ REPORTS = Path("reports")
 
 def study(name: str, overrides: list[str], jobs: int, console: Console) -> bool:
     """Runs what is missing, writes the report and logs it to the study's run; False if the table has gaps."""
+    return _run(studies.load(name), overrides, jobs, console)
+
+
+def honesty(name: str, overrides: list[str], folds: int | None, jobs: int, console: Console) -> bool:
+    """The same for one experiment under leaky rows and three honest protocols."""
+    if folds is not None and folds < 1:
+        raise UserError(f"FOLDS={folds}: at least one fold is needed")
+    return _run(studies.honesty(name, overrides, folds), overrides, jobs, console)
+
+
+def _run(chosen: studies.Study, overrides: list[str], jobs: int, console: Console) -> bool:
     if jobs < 1:
         raise UserError(f"JOBS={jobs}: at least one process is needed")
-    chosen = studies.load(name)
     cells = studies.cells(chosen, overrides)
     from emotion_lightning.run_study import run_study
 

@@ -147,7 +147,11 @@ def _opened(
         mlflow.start_run(run_id=tracked.id, log_system_metrics=True)
     else:
         place = experiment_id(client, experiment)
-        title = f"{experiment.name} · {experiment.protocol.name}" + _fold(experiment)
+        title = (
+            ("LEAKY · " if experiment.is_leaky else "")
+            + f"{experiment.name} · {experiment.protocol.name}"
+            + _fold(experiment)
+        )
         # with its tags from the start: a run that is killed before it has them could not be told from a living one
         active = mlflow.start_run(experiment_id=place, run_name=title, tags=tags, log_system_metrics=True)
         tracked = Tracked(client, active.info.run_id, place, -1)

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import track
 
 from emotion_lightning import learn, machine, parts, tracking
-from emotion_lightning.cache import digest
+from emotion_lightning.audit import audit
 from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.data import EmotionData
+from emotion_lightning.disk import digest
 from emotion_lightning.estimator import EmotionEstimator
 from emotion_lightning.experiment import Experiment
 from emotion_lightning.models import Network
@@ -44,7 +45,13 @@ def train(
     if not chief:
         learn.fit(data, model, work_folder(resume or "other-rank"), lambda *_: None, console)
         return None
-    with tracking.run(experiment, {**_tags(experiment, data, model), **(tags or {})}, resume) as tracked:
+    found = audit(data)
+    found.stop_if_broken()
+    if leaks := [finding for finding in found.leaks() if not experiment.is_leaky]:
+        console.print(f"[yellow]audit:[/] {leaks[0]}: {leaks[0].what} ({leaks[0].example}); `make audit` tells more")
+    with tracking.run(
+        experiment, {**_tags(experiment, data, model), **found.tags(), **(tags or {})}, resume
+    ) as tracked:
 
         def record(figures: dict[str, float], epoch: int) -> None:
             tracked.epoch(figures, epoch)
@@ -54,6 +61,7 @@ def train(
         console.print(f"run {tracked.id[:8]} · {sides(data)} · {len(data.classes)} emotions{_precision(model)}")
         _log_start(experiment, data)
         fitted = learn.fit(data, model, work, record, console)
+        mlflow.set_tags({f"audit/{who}_saw_test": str(data.saw(who, "test")) for who in ("normaliser", "fit")})
         result = conclude(experiment, data, fitted, tracked, work / "outputs")
         if experiment.fit.log_model:
             for file in fitted.files:
@@ -73,7 +81,8 @@ def build(experiment: Experiment, console: Console) -> tuple[EmotionData, learn.
     data.setup()
     for note in data.notes:
         console.print(f"[yellow]note:[/] {note}")
-    first = data.gather(torch.tensor([0]), torch.device("cpu"))
+    with data.reading("shape"):
+        first = data.gather(torch.tensor([0]), torch.device("cpu"))
     channels, bands, frames = shape = tuple(data.feature.present(first.stored).shape[1:])
     made = parts.entry("models", experiment.model.name)(shape, len(data.classes), **experiment.model.args)
     if not isinstance(made, Network):
@@ -104,6 +113,7 @@ def _tags(experiment: Experiment, data: EmotionData, model: learn.Model) -> dict
         "data/clips": digest([(c.corpus, c.id, c.emotion) for c in data.clips]),
         "seed": str(experiment.seed),
         "DEMO": str(experiment.is_demo),
+        "LEAKY": str(experiment.is_leaky),
         "machine/precision": learn.precision(experiment.fit) if by_lightning else "scikit-learn",
         "machine/devices": str(experiment.fit.devices),
         **machine.tags(device),

@@ -20,6 +20,7 @@ from conftest import hiss, tone
 
 from emotion_lightning import audio, cache, features, parts
 from emotion_lightning.corpora import Clip, ravdess
+from emotion_lightning.disk import Track
 from emotion_lightning.experiment import Args, Audio
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +57,7 @@ def clips(tmp_path: Path) -> list[Clip]:
 def both(
     clips: Sequence[Clip],
     folder: Path,
-    track: cache.Track = silently,
+    track: Track = silently,
     name: str = "log_mel",
     settings: Audio = AUDIO,
     **args: Any,

@@ -23,7 +23,7 @@ from emotion_lightning.experiment import Audio, Experiment
 from emotion_lightning.protocols import SIDES
 
 CPU = torch.device("cpu")
-RAVDESS_CODES = dict(zip(("01", "02", "03", "04", "05", "06", "07", "08"), EMOTIONS, strict=True))
+RAVDESS_CODES = dict(zip(("01", "02", "03", "04", "05", "06", "07", "08"), EMOTIONS[:8], strict=True))
 SAVEE_CODES = {"n": "neutral", "h": "happy", "sa": "sad", "a": "angry", "f": "fearful", "d": "disgust"}
 SAVEE_CODES |= {"su": "surprised"}
 
@@ -133,7 +133,7 @@ def test_a_recording_that_is_there_twice_stands_on_one_side(tmp_path: Path) -> N
 
 def test_labels_are_the_files_own_in_the_vocabularys_order(corpora: Path) -> None:
     data = ready(experiment(corpora, **TWO))
-    assert data.classes == EMOTIONS
+    assert data.classes == EMOTIONS[:8]
     assert [data.classes[label] for label in data.labels] == [emotion_of(clip.path) for clip in data.clips]
 
 
@@ -436,6 +436,7 @@ def test_every_feature_goes_through(demo_data: Path) -> None:
         shown = (data.feature.present(batch.stored) - mean) / std
         assert shown.isfinite().all()
         if batch.extent.min() == 1:  # no padding: then the normalised training side has mean 0 and deviation 1
+            shown = shown[(std != 1).expand_as(shown)]  # values that never vary are left as they are
             assert shown.mean().item() == pytest.approx(0, abs=1e-3)
             assert shown.std().item() == pytest.approx(1, abs=0.02)
 

@@ -15,7 +15,10 @@ from emotion_lightning.models import Network, lstm, svm
 
 CLASSES = 8
 SHAPES = [(1, 40, 64), (3, 64, 64)]
-SMALL: dict[str, dict[str, Any]] = {"timm_backbone": {"backbone": "resnet10t", "weights": "none"}}
+SMALL: dict[str, dict[str, Any]] = {
+    "timm_backbone": {"backbone": "resnet10t", "weights": "none"},
+    "cnn1d_attention": {"width": 16},
+}
 """Arguments under which a model is small and needs no download; a model that is so by default has none here."""
 
 ON_SHAPES = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))

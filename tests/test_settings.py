@@ -380,7 +380,7 @@ def one_changed(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
         "word",
     ]
     for path, value in leaves(experiment.model_dump(mode="json")):
-        for other in [not value, 0.5, 0.25, 3, 600, 9000, {"depth": 1}, *words]:
+        for other in [not value, 0.5, 0.25, 3, 600, 9000, {"depth": 1}, {"calm": "neutral"}, *words]:
             if other == value:
                 continue
             try:
@@ -394,13 +394,14 @@ def test_the_signature_tells_all_settings_apart_but_those_of_the_machine() -> No
     experiment = settings.load("resnet_aug")
     signatures = {path: other.signature() for path, other in one_changed(experiment)}
     fixed = {"protocol.name", "features.name", "model.name"}  # another part does not take these arguments
-    assert experiment.flat().keys() - signatures.keys() <= fixed | {"corpora.ravdess", "corpora.savee"}
+    assert experiment.flat().keys() - signatures.keys() <= fixed | {"corpora.ravdess", "corpora.savee", "emotions"}
     same = {path for path, signature in signatures.items() if signature == experiment.signature()}
     assert same == MACHINE | {"name", "about"}
 
 
 @pytest.mark.parametrize(
-    "override", ["protocol=speaker_folds", "features=mfcc", "model=small_cnn", "augment.mixup=off"]
+    "override",
+    ["protocol=speaker_folds", "features=mfcc", "model=small_cnn", "augment.mixup=off", "emotions.calm=neutral"],
 )
 def test_the_signature_tells_parts_apart(override: str) -> None:
     assert (

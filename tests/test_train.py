@@ -280,7 +280,7 @@ def test_an_estimator_is_tracked_and_kept_like_a_network(finished: Result, demo_
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"augment.mixup": "{}"}, "augment: svm does not train in steps"),
+        ({"augment.mixup": "{}"}, "augment.mixup: svm does not train in steps"),
         ({"fit.ema": "0.9"}, "fit.ema: svm does not train in steps, so this has no effect"),
         ({"fit.stages.main.epochs": "5"}, "fit.stages: svm does not train in steps"),
     ],

@@ -15,6 +15,10 @@ class Network(nn.Module):
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """x (B, C, F, T) normalised features, valid (B,) the share of the time axis that holds the clip → logits (B, classes)."""
 
+    def penalty(self) -> Tensor | float:
+        """What is added to the training loss, such as an L2 penalty that is the network's own; it is in no figure."""
+        return 0.0
+
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Parameters from the input to the head, for freezing (all but the last) and layer-wise learning rates."""
         return [list(self.parameters())]

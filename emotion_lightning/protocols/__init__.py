@@ -1,7 +1,11 @@
 """Protocols: one file each, that says which clips train, which choose, and which are tested. Always three sides.
 
 Test clips choose nothing: no epoch, threshold, normaliser or learning rate. A clip and its duplicates by audio content
-stand on one side, whatever the protocol.
+stand on one side, whatever the protocol. A split may leave clips out: they are on no side.
+
+A protocol's module says what its test side shares with no other side: `DISJOINT`, a tuple of fields of Clip ("speaker").
+No value of such a field stands on the test side and on another one; empty values do not count, a sentence is meant
+within its corpus, and of training and validation side nothing is said. Without the constant nothing is promised.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -12,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from emotion_lightning import parts
 from emotion_lightning.corpora import Clip
 
 SIDES = ("train", "val", "test")
@@ -34,6 +39,31 @@ class Split:
         """All clips that neither choose nor are tested train."""
         rest = np.setdiff1d(np.arange(count), np.concatenate([val, test]))
         return cls(rest, np.sort(val), np.sort(test))
+
+
+def promises(name: str) -> tuple[str, ...]:
+    """The fields of Clip that a protocol keeps off every side but the test side; see `DISJOINT` above."""
+    return tuple(parts.fact("protocols", name, "DISJOINT", ()))
+
+
+def leaks(name: str) -> bool:
+    """Whether a protocol puts copies of a clip on both sides, on purpose (`LEAKS = True`): what comes of it is marked LEAKY."""
+    return bool(parts.fact("protocols", name, "LEAKS", False))
+
+
+def in_order(clips: Sequence[Clip], corpora: Sequence[str] | None = None) -> NDArray[np.int64]:
+    """(clips,) indices that sort the clips by corpus, speaker and id, so that no draw goes by the order of files.
+
+    `corpora` is the order of corpora; by their names without it.
+    """
+    rank = {name: place for place, name in enumerate(corpora or sorted({clip.corpus for clip in clips}))}
+    keys = [(rank[clip.corpus], clip.speaker, clip.id) for clip in clips]
+    return np.array(sorted(range(len(clips)), key=keys.__getitem__), dtype=np.int64)
+
+
+def as_given(clips: Sequence[Clip]) -> list[str]:
+    """The corpora in the order of the experiment's settings, which is part of its signature."""
+    return list(dict.fromkeys(clip.corpus for clip in clips))
 
 
 def linked(clips: Sequence[Clip], by: Sequence[Callable[[Clip], Hashable]]) -> NDArray[np.int64]:

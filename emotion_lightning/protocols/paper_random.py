@@ -13,8 +13,9 @@ from pydantic import Field
 
 from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError
-from emotion_lightning.protocols import Seed, Split, linked
+from emotion_lightning.protocols import Seed, Split, as_given, in_order, linked
 
+DISJOINT: tuple[str, ...] = ()
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -22,13 +23,14 @@ def split(clips: Sequence[Clip], *, split_seed: Seed = 0, val_share: Share = 0.0
     """`split_seed` names one split; the shares count clips."""
     if val_share + test_share >= 1:
         raise UserError(f"protocol.val_share: {val_share} and test_share {test_share} leave nothing to train on")
-    groups = linked(clips, [lambda clip: clip.content])
-    order = np.random.default_rng(split_seed).permutation(groups.max() + 1)
-    place = np.argsort(order)[groups]  # (clips,) where each clip's group stands in the random order
+    order = in_order(clips, as_given(clips))
+    groups = linked([clips[i] for i in order], [lambda clip: clip.content])
+    drawn = np.random.default_rng(split_seed).permutation(groups.max() + 1)
+    place = np.argsort(drawn)[groups]  # (clips,) where each clip's group stands in the random order
     ranked = np.argsort(place, kind="stable")
     test = _end_of_group(place[ranked], round(len(clips) * test_share))
     val = _end_of_group(place[ranked], test + round(len(clips) * val_share))
-    return Split.of(len(clips), val=ranked[test:val], test=ranked[:test])
+    return Split.of(len(clips), val=order[ranked[test:val]], test=order[ranked[:test]])
 
 
 def _end_of_group(places: NDArray[np.int64], cut: int) -> int:

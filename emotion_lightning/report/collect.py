@@ -61,6 +61,12 @@ class Group:
     protocol: str
     finished: list[Finished] = field(default_factory=list)
     missing: list[tuple[PlannedCell, str]] = field(default_factory=list)
+    leaky: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The protocol as tables and figures name it."""
+        return self.protocol + " (LEAKY)" * self.leaky
 
     @property
     def planned(self) -> int:
@@ -137,7 +143,8 @@ def collect(name: str) -> Results:
     arms = {arm.name: arm for arm in plan.arms}
     groups: dict[tuple[str, str], Group] = {}
     for cell in plan.cells:
-        group = groups.setdefault((cell.arm, cell.protocol), Group(arms[cell.arm], cell.protocol))
+        empty = Group(arms[cell.arm], cell.protocol, leaky=cell.protocol in plan.leaky)
+        group = groups.setdefault((cell.arm, cell.protocol), empty)
         state = states[cell.signature]
         if state.status == "finished" and state.run:
             group.finished.append(read_run(client, cell, state.run))

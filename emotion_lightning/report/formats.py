@@ -60,6 +60,6 @@ def long_csv(rows: Sequence[Row]) -> str:
             said = [f"{claim.value:.4f}", claims.differs(claim, row.group.protocol)] if claim else ["", ""]
             count = [str(len(row.group.finished)), str(row.group.planned)]
             writer.writerow(
-                [row.group.arm.name, row.group.protocol, *count, metric, *measured, *said, "; ".join(row.reasons())]
+                [row.group.arm.name, row.group.shown, *count, metric, *measured, *said, "; ".join(row.reasons())]
             )
     return out.getvalue()

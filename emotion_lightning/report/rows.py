@@ -115,7 +115,7 @@ def compare(a: Group, b: Group) -> Pair | None:
     tested = [pooled([pair[side] for pair in both]) for side in (0, 1)]
     test = mcnemar(*((t.labels == t.predicted)[once] for t in tested))
     uar = paired_interval(tested[0], tested[1], "uar") if speakers(tested[0]) >= FEWEST_SPEAKERS else None
-    return Pair(a.arm.label, b.arm.label, a.protocol, len(both), uar, test, test.p, _over_folds(both, a.finished[0]))
+    return Pair(a.arm.label, b.arm.label, a.shown, len(both), uar, test, test.p, _over_folds(both, a.finished[0]))
 
 
 def _over_folds(both: Sequence[tuple[Predictions, Predictions]], run: Finished) -> FoldDifference | None:

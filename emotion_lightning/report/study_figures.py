@@ -42,7 +42,7 @@ def overview(rows: Sequence[Row], protocols: Sequence[str], metric: str = "accur
                 axes.plot(
                     [100 * v for v in found.interval], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt"
                 )
-            label = None if named else protocol
+            label = None if named else row.group.shown
             axes.plot(100 * found.mean, y, MARKS[number % len(MARKS)], color=colour, markersize=7, label=label)
             named = True
     for number, (arm, value) in enumerate(published.items()):
@@ -99,7 +99,7 @@ def _loss_panel(axes: Axes, group: Group) -> None:
         axes.plot(np.arange(shortest) + 1, mean, style, color=colour, linewidth=2, label=label)
         means.append(mean)
     axes.fill_between(np.arange(len(means[0])) + 1, *means, color=GREY, alpha=0.15, linewidth=0)
-    axes.set_title(f"{group.arm.label}\n{group.protocol}", fontsize=9)
+    axes.set_title(f"{group.arm.label}\n{group.shown}", fontsize=9)
     axes.set(xlabel="epoch", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.grid(alpha=0.3)
@@ -124,7 +124,7 @@ def confusions(results: Results) -> Figure | None:
             if share >= 0.005:
                 colour = "white" if share > 0.55 else "black"
                 axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=7)
-        axes.set_title(f"{group.arm.label} · {group.protocol}", fontsize=9)
+        axes.set_title(f"{group.arm.label} · {group.shown}", fontsize=9)
         axes.set_xticks(
             range(len(counts)), group.classes, rotation=60, ha="right", rotation_mode="anchor", fontsize=7
         )

@@ -50,7 +50,7 @@ def main_table(rows: Sequence[Row]) -> Table:
             else [f"missing: {shorten(row.reasons()[0], 90)}", "missing", "missing"]
         )
         ece = f"{100 * row.ece:.1f}" if row.figures else "missing"
-        lines.append([row.group.arm.label, row.group.protocol, runs(row), *figures, ece, published(row)])
+        lines.append([row.group.arm.label, row.group.shown, runs(row), *figures, ece, published(row)])
     return header, lines
 
 
@@ -85,7 +85,7 @@ def recall_table(rows: Sequence[Row]) -> Table:
             shares.append(
                 f"{100 * (tested.predicted[here] == tested.labels[here]).mean():.0f}" if here.any() else "no clip"
             )
-        lines.append([row.group.arm.label, row.group.protocol, *shares])
+        lines.append([row.group.arm.label, row.group.shown, *shares])
     return ["arm", "protocol", *classes], lines
 
 
@@ -98,7 +98,7 @@ def speed_table(rows: Sequence[Row]) -> Table:
         tags = row.group.finished[0].run.data.tags
         machine = f"{tags.get('machine/device', '')}, {tags.get('machine/precision', '')}"
         speed = "not logged" if clips is None else f"{clips:.0f}"
-        lines.append([row.group.arm.label, row.group.protocol, f"{seconds:.0f}", speed, machine])
+        lines.append([row.group.arm.label, row.group.shown, f"{seconds:.0f}", speed, machine])
     return ["arm", "protocol", "seconds a run", "training clips/s", "on"], lines
 
 
@@ -107,7 +107,7 @@ def gap_table(results: Results) -> Table:
     alike: dict[tuple[str, str, str], list[str]] = {}
     for group, cell, reason in results.gaps():
         where = f"seed {cell.seed}" if cell.fold is None else f"fold {cell.fold} seed {cell.seed}"
-        alike.setdefault((group.arm.label, group.protocol, reason), []).append(where)
+        alike.setdefault((group.arm.label, group.shown, reason), []).append(where)
     lines = [[arm, protocol, str(len(cells)), ", ".join(cells[:3]) + (" …" if len(cells) > 3 else ""), reason]
              for (arm, protocol, reason), cells in alike.items()]  # fmt: skip
     return ["arm", "protocol", "runs", "which", "why"], lines
@@ -131,7 +131,7 @@ def claim_notes(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         for claim in row.claims:
             if why := claims.differs(claim, row.group.protocol):
-                arms = found.setdefault((row.group.protocol, claim.source, why), [])
+                arms = found.setdefault((row.group.shown, claim.source, why), [])
                 arms += [row.group.arm.label] if row.group.arm.label not in arms else []
     return [
         f"beside {protocol}: {source} ({', '.join(arms)}): {why}" for (protocol, source, why), arms in found.items()

@@ -1,0 +1,77 @@
+"""`make audit`: an experiment's split as tables, without training. Its normaliser is fitted, to see what that reads."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from emotion_lightning.audit import Audit, Finding, audit
+from emotion_lightning.corpora import EMOTIONS
+from emotion_lightning.data import EmotionData
+from emotion_lightning.experiment import Experiment
+from emotion_lightning.protocols import SIDES, promises
+from emotion_lightning.train import build
+
+COLOUR = {"ok": "green", "told": "yellow", "LEAK": "red", "BROKEN": "red"}
+
+
+def show(experiment: Experiment, console: Console) -> bool:
+    """Prints what was found; True if something leaks."""
+    data, _ = build(experiment, console)
+    found, saw = audit(data), data.saw("normaliser", "test")
+    promised = promises(experiment.protocol.name)
+    promise = f"promises no {' and no '.join(promised)} on both sides" if promised else "promises nothing of speakers"
+    console.print(Text(f"{experiment.mark}{experiment.name} · protocol {experiment.protocol.name} {promise}", "bold"))
+    console.print(_findings(found), _balance(found))
+    for line in found.doubles[:10]:
+        console.print(Text(f"equal audio: {line}"))
+    if len(found.doubles) > 10:
+        console.print(f"and {len(found.doubles) - 10} more pairs of equal audio")
+    console.print(f"the normaliser read {saw} test clips; the epoch is chosen on the {_chosen(data)}")
+    leaks = [*map(_told, found.leaks()), *(["the normaliser read test clips"] if saw else [])]
+    known = next(f for f in found.findings if (f.name, f.side) == ("speaker", "test"))
+    but = (
+        f"; {known.clips} of {known.of} test clips are by speakers who were trained on or chosen by"
+        if known.clips
+        else ""
+    )
+    console.print(Text("; ".join(leaks) if leaks else f"no leak found{but}", "red" if leaks else "green"))
+    return bool(leaks)
+
+
+def _chosen(data: EmotionData) -> str:
+    fit = data.experiment.fit
+    return f"validation side ({fit.monitor})" if fit.keep == "best" else "clock: the last one is kept"
+
+
+def _told(finding: Finding) -> str:
+    return f"{finding.verdict}: {finding}: {finding.what}"
+
+
+def _findings(found: Audit) -> Table:
+    table = Table(
+        "on two sides",
+        "test clips",
+        "such as",
+        "",
+        "val. clips",
+        "",
+        title="what stands on two sides",
+    )
+    for test, val in zip(*([f for f in found.findings if f.side == side] for side in ("test", "val")), strict=True):
+        cells = [test.what, f"{test.clips} of {test.of}", test.example, _verdict(test)]
+        table.add_row(*cells, f"{val.clips} of {val.of}", _verdict(val))
+    return table
+
+
+def _verdict(finding: Finding) -> Text:
+    return Text(finding.verdict, COLOUR[finding.verdict])
+
+
+def _balance(found: Audit) -> Table:
+    table = Table("emotion", *SIDES, title="clips of each side")
+    for emotion in EMOTIONS:
+        counts = [found.balance[side][emotion] for side in SIDES]
+        if any(counts):
+            shares = (100 * n / found.balance[side].total() for n, side in zip(counts, SIDES, strict=True))
+            table.add_row(emotion, *(f"{n} ({share:.0f} %)" for n, share in zip(counts, shares, strict=True)))
+    return table

@@ -1,0 +1,26 @@
+"""Rows cut out of a clip: windows of `seconds`, one each `hop` seconds, beside the clip itself."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion_lightning.augment import Rows
+
+
+class Slices(Rows):
+    def __init__(self, seconds: float, hop: float):
+        self.seconds, self.hop = seconds, hop
+
+    def further(
+        self, wave: NDArray[np.float32], rate: int, chance: np.random.Generator
+    ) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """A clip no longer than one window has none."""
+        length, hop = round(self.seconds * rate), max(1, round(self.hop * rate))
+        if len(wave) > length:
+            for number, start in enumerate(range(0, len(wave) - length + 1, hop)):
+                yield f"slice{number:03}", wave[start : start + length]
+
+
+def build(*, seconds: float = 1.0, hop: float = 0.5) -> Slices:
+    return Slices(seconds, hop)

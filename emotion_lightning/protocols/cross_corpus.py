@@ -1,0 +1,87 @@
+"""Trained on some corpora, tested on others: unheard speakers, rooms, microphones and often another language.
+
+Only emotions that every corpus of both sides has are kept, since a corpus cannot be tested on what it does not know;
+clips of the others are on no side. The validation side is whole speakers of the training corpora: it chooses the epoch by
+corpora that were trained on, and never by the tested one.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import BeforeValidator
+
+from emotion_lightning.corpora import Clip
+from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.protocols import Seed, Split
+from emotion_lightning.protocols._pool import Count, Pool, recording, speaker
+
+DISJOINT = ("corpus", "speaker")
+
+
+def _one_or_more(value: object) -> object:
+    """`test: savee` is short for `test: [savee]`."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Corpora = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+
+
+def split(
+    clips: Sequence[Clip],
+    *,
+    fold: int = 0,
+    test: Corpora = (),
+    train: Corpora = (),
+    split_seed: Seed = 0,
+    val_folds: Count = 6,
+) -> Split:
+    """Leaves one corpus out, number `fold` by name, from 0; `test` names one or more instead and wins.
+
+    `train`: the corpora to train on, all others without it. Of their speakers one part in `val_folds` chooses the epoch.
+    """
+    tested, trained = _corpora(sorted({clip.corpus for clip in clips}), fold, test, train)
+    emotions = [{clip.emotion for clip in clips if clip.corpus == corpus} for corpus in (*tested, *trained)]
+    if len(common := set.intersection(*emotions)) < 2:
+        raise UserError(
+            f"protocol.test: {', '.join(tested)} and {', '.join(trained)} have fewer than two emotions in common"
+        )
+    pool = Pool.of(
+        clips,
+        [speaker, recording],
+        "speakers",
+        keep=lambda clip: clip.corpus in (*tested, *trained) and clip.emotion in common,
+    )
+    is_tested = np.array([clip.corpus in tested for clip in pool.clips])
+    _refuse_shared(pool.clips, tested)
+    return pool.split(np.flatnonzero(is_tested), val_folds, split_seed)
+
+
+def _refuse_shared(clips: Sequence[Clip], tested: Sequence[str]) -> None:
+    """What stands in corpora of both sides can be on neither without breaking the promise."""
+    for field, what in (("content", "recording"), ("speaker", "speaker")):
+        ours = {getattr(clip, field): clip for clip in reversed(clips) if clip.corpus in tested}
+        for clip in clips:
+            value = getattr(clip, field)
+            if clip.corpus not in tested and value and value in ours:
+                pair = f"{ours[value].corpus}/{ours[value].id}, which is tested, and {clip.corpus}/{clip.id}"
+                raise UserError(f"protocol.test: one {what} in corpora of both sides: {pair}")
+
+
+def _corpora(names: list[str], fold: int, test: Sequence[str], train: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The tested corpora and those trained on."""
+    if len(names) < 2:
+        raise UserError(f"protocol.name: cross_corpus needs two corpora at least, and there is {names[0]} alone")
+    for setting, given in (("test", test), ("train", train)):
+        for name in given:
+            if name not in names:
+                raise UserError(f"protocol.{setting}: there is no clip of a corpus '{name}'{nearest(name, names)}")
+    if not test and not 0 <= fold < len(names):
+        raise UserError(f"protocol.fold: {fold} is not one of the corpora 0…{len(names) - 1} ({', '.join(names)})")
+    tested = sorted(set(test)) or [names[fold]]
+    if overlap := set(tested) & set(train):
+        raise UserError(f"protocol.train: {min(overlap)} is tested, it cannot be trained on")
+    trained = sorted(set(train)) or [name for name in names if name not in tested]
+    if not trained:
+        raise UserError("protocol.test: every corpus is tested, none is left to train on")
+    return tested, trained

@@ -1,0 +1,36 @@
+"""Leave one speaker out (LOSO): one speaker is tested, whole other speakers validate, the rest trains.
+
+As many folds as speakers. The figure of one fold is that of one person; only the mean over all of them says something.
+Speakers who share a recording count as one and are tested together.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from emotion_lightning.corpora import Clip
+from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.protocols import Seed, Split
+from emotion_lightning.protocols import _pool as pools
+
+DISJOINT = ("speaker",)
+
+
+def split(
+    clips: Sequence[Clip], *, fold: int = 0, speaker: str = "", split_seed: Seed = 0, val_folds: pools.Count = 6
+) -> Split:
+    """`fold` is the tested speaker's number in sorted order, from 0; `speaker` names one instead ("ravdess-07") and wins.
+
+    Of the other speakers one part in `val_folds`, stratified, chooses the epoch.
+    """
+    pools.require(clips, "speaker", "one_speaker_out")
+    pool = pools.Pool.of(clips, [pools.speaker, pools.recording], "speakers")
+    group = {clip.speaker: number for clip, number in zip(pool.clips, pool.groups.tolist(), strict=True)}
+    voices = list(dict.fromkeys(group[name] for name in sorted(group)))  # by the first speaker of each
+    if speaker and speaker not in group:
+        raise UserError(f"protocol.speaker: there is no speaker '{speaker}'{nearest(speaker, group)}")
+    if speaker:
+        fold = voices.index(group[speaker])
+    if not 0 <= fold < len(voices):
+        raise UserError(f"protocol.fold: {fold} is not one of the speakers 0…{len(voices) - 1}")
+    return pool.split(np.flatnonzero(pool.groups == voices[fold]), val_folds, split_seed + fold)

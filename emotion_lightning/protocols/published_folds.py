@@ -1,0 +1,91 @@
+"""Folds of speakers as somebody published them, so that a figure stands beside theirs on the same test speakers.
+
+A list is a YAML file in `protocols/folds/`, here or in a parts folder of one's own: another list is one new file. The
+publications have a training and a test side; our validation side is whole speakers taken from their training side, so
+we train on fewer.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import AfterValidator, Field
+
+from emotion_lightning import parts, settings
+from emotion_lightning.corpora import Clip
+from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.experiment import Settings
+from emotion_lightning.protocols import Seed, Split
+from emotion_lightning.protocols._pool import Count, Pool, recording, speaker
+
+DISJOINT = ("speaker",)
+Fold = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def _once(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
+    names = [name for fold in folds for name in fold]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"a speaker is tested once, and {twice[0]} stands there twice")
+    return folds
+
+
+class Folds(Settings):
+    """One published list."""
+
+    source: Annotated[str, Field(min_length=1, description="paper, and where the list stands")]
+    corpora: Fold
+    speakers: Annotated[tuple[Fold, ...], Field(min_length=2), AfterValidator(_once)] = Field(
+        description="those tested in each fold, by Clip.speaker"
+    )
+
+
+def split(
+    clips: Sequence[Clip],
+    *,
+    published: str = "ravdess_luna_jimenez",
+    fold: int = 0,
+    split_seed: Seed = 0,
+    val_folds: Count = 6,
+) -> Split:
+    """`published` names the list, `fold` is the tested fold of it, from 0; `split_seed` draws the validation side only."""
+    folds = load(published)
+    if not 0 <= fold < len(folds.speakers):
+        raise UserError(f"protocol.fold: {fold} is not one of the folds 0…{len(folds.speakers) - 1} of {published}")
+    where = {name: number for number, names in enumerate(folds.speakers) for name in names}
+    if strangers := sorted({clip.speaker for clip in clips} - where.keys()):
+        some = ", ".join(name or "(not known)" for name in strangers[:3]) + ", …" * (len(strangers) > 3)
+        raise UserError(
+            f"protocol.published: {published} is of {' and '.join(folds.corpora)} and has no fold for "
+            f"{len(strangers)} speaker{'s' * (len(strangers) > 1)} of these clips ({some})"
+        )
+    pool = Pool.of(clips, [speaker, recording], "speakers")
+    tested = np.array([where[clip.speaker] for clip in pool.clips])
+    _refuse_shared_recordings(pool, tested, published)
+    if not (tested == fold).any():
+        raise UserError(f"protocol.fold: no clip is of a speaker of fold {fold} of {published}")
+    return pool.split(np.flatnonzero(tested == fold), val_folds, split_seed + fold)
+
+
+def load(name: str) -> Folds:
+    """The list of that name; a file of one's own must not take a shipped list's."""
+    files: dict[str, Path] = {}
+    for folder in (Path(__file__).parent, *(f / "protocols" for f in parts.folders())):
+        for file in sorted(folder.glob("folds/*.yaml")):
+            if file.stem in files:
+                raise UserError(f"{file}: there are folds of that name already; rename yours")
+            files[file.stem] = file
+    if name not in files:
+        raise UserError(f"protocol.published: there are no folds named '{name}'{nearest(name, files)}")
+    return settings.validate(Folds, settings.read(files[name]), files[name])
+
+
+def _refuse_shared_recordings(pool: Pool, tested: np.ndarray, published: str) -> None:
+    """Neither the list nor the rule that copies stay together may be bent."""
+    for group in np.unique(pool.groups):
+        if len(np.unique(tested[pool.groups == group])) > 1:
+            names = sorted({clip.speaker for clip, g in zip(pool.clips, pool.groups, strict=True) if g == group})
+            raise UserError(
+                f"protocol.published: {published} tests {' and '.join(names)} in different folds, but they share a "
+                f"recording"
+            )

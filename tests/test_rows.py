@@ -1,0 +1,158 @@
+"""Augmentations that make rows before training: what they make, where it is kept, and on which side it stands."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import DEMO, tone
+
+from emotion_lightning import parts, rows, settings
+from emotion_lightning.augment import Rows
+from emotion_lightning.augment.copies import shifted
+from emotion_lightning.data import EmotionData
+from emotion_lightning.errors import UserError
+from emotion_lightning.experiment import Experiment
+from emotion_lightning.protocols import SIDES
+
+RATE = 16_000
+MAKERS = [name for name in parts.names("augment") if parts.entry("augment", name)().stage == "rows"]
+
+
+def experiment(cache: Path, protocol: dict, **augment: dict) -> Experiment:
+    return settings.check(
+        {
+            "name": "rows",
+            "corpora": {"demo": DEMO},
+            "protocol": protocol,
+            "features": {"name": "mfcc", "frames": 32},
+            "augment": augment,
+            "model": {"name": "svm"},
+            "data": {"cache": str(cache)},
+        }
+    )
+
+
+def data(cache: Path, protocol: dict, **augment: dict) -> EmotionData:
+    made = EmotionData(experiment(cache, protocol, **augment))
+    made.setup()
+    return made
+
+
+def further(name: str, wave: np.ndarray, seed: int = 0, **args: float) -> dict[str, np.ndarray]:
+    maker: Rows = parts.entry("augment", name)(**args)
+    return dict(maker.further(wave.astype(np.float32), RATE, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("seconds", [0.11, 0.5, 2.7])
+def test_rows_are_finite_waveforms_and_their_kinds_differ(name: str, seconds: float) -> None:
+    wave = tone(220, seconds)
+    before = wave.astype(np.float32)
+    made = list(parts.entry("augment", name)().further(before, RATE, np.random.default_rng(0)))
+    assert len({kind for kind, _ in made}) == len(made) and all(kind for kind, _ in made)
+    for _, row in made:
+        assert row.dtype == np.float32 and row.ndim == 1 and np.isfinite(row).all() and len(row) > 0.1 * RATE
+    assert np.array_equal(before, wave.astype(np.float32))
+
+
+def test_copies_are_the_papers_four_rows() -> None:
+    wave = tone(220, 1.0)
+    made = further("copies", wave)
+    assert list(made) == ["noise", "pitch", "noise+pitch"]
+    assert {len(row) for row in made.values()} == {len(wave)}
+    noise = made["noise"] - wave
+    assert 0 < noise.std() <= 0.035 * np.abs(wave).max() * 1.05
+    assert not np.array_equal(further("copies", wave, seed=1)["noise"], made["noise"])
+    assert np.array_equal(further("copies", wave)["noise+pitch"], made["noise+pitch"])
+
+
+@pytest.mark.parametrize("semitones", [0.7, 2.0, -2.0, 12.0])
+def test_pitch_is_shifted_by_so_many_semitones_and_the_length_stays(semitones: float) -> None:
+    wave = tone(220, 2.0).astype(np.float32)
+    moved = shifted(wave, RATE, semitones)
+    assert len(moved) == len(wave)
+    hertz = np.fft.rfftfreq(len(wave), 1 / RATE)[np.abs(np.fft.rfft(moved)).argmax()]
+    assert 12 * np.log2(hertz / 220) == pytest.approx(semitones, abs=0.05)
+
+
+def test_slices_are_windows_of_the_clip() -> None:
+    wave = np.arange(2 * RATE, dtype=np.float32)
+    made = further("slices", wave, seconds=1.0, hop=0.5)
+    assert [row[0] / RATE for row in made.values()] == [0, 0.5, 1.0]
+    assert {len(row) for row in made.values()} == {RATE}
+    assert further("slices", wave[: RATE // 2], seconds=1.0) == {}
+
+
+def test_rows_of_a_training_clip_train_and_others_are_on_no_side(demo_data: Path) -> None:
+    made = data(demo_data, {"name": "speaker_folds", "folds": 3}, copies={})
+    plain = data(demo_data, {"name": "speaker_folds", "folds": 3})
+    kinds = {side: Counter(made.clips[i].row for i in made.split.side(side)) for side in SIDES}
+    assert kinds["val"] == {"": len(plain.split.val)} and kinds["test"] == {"": len(plain.split.test)}
+    assert kinds["train"] == dict.fromkeys(["", "noise", "pitch", "noise+pitch"], len(plain.split.train))
+    for side in SIDES:  # the very clips that stand there without rows
+        recorded = {made.clips[i].id for i in made.split.side(side) if not made.clips[i].row}
+        assert recorded == {plain.clips[i].id for i in plain.split.side(side)}
+
+
+def test_a_rows_features_are_those_of_its_waveform_and_the_first_row_is_the_clip(demo_data: Path) -> None:
+    made = data(demo_data, {"name": "random"}, copies={"semitones": 2.0})
+    plain = data(demo_data, {"name": "random"})
+    cpu = torch.device("cpu")
+    recorded = torch.tensor([i for i, clip in enumerate(made.clips) if not clip.row])
+    every = plain.gather(torch.arange(len(plain.clips)), cpu)
+    assert torch.equal(made.gather(recorded, cpu).stored, every.stored)
+    assert torch.equal(made.labels[recorded], plain.labels)
+    for row in (1, 2, 3, len(made.clips) - 1):
+        wave = torch.from_numpy(made.hear(row))
+        alone, _ = made.feature(wave[None], torch.tensor([len(wave)]))
+        torch.testing.assert_close(made.gather(torch.tensor([row]), cpu).stored, alone, atol=0.01, rtol=1e-4)
+
+
+def test_rows_are_made_once_and_hang_on_no_other_clip(demo_data: Path, tmp_path: Path) -> None:
+    first = data(demo_data, {"name": "random"}, copies={})
+    places = sorted(demo_data.glob("rows-*"))
+    data(demo_data, {"name": "speaker_folds"}, copies={})
+    assert sorted(demo_data.glob("rows-*")) == places
+    source = first._waves[0]
+    (alone,) = rows.makers({"copies": {}}).values()
+    chance = np.random.default_rng(int(source.digests[4], 16))
+    again = dict(alone.further(first.hear(4), RATE, chance))
+    assert first.clips[5].row == "noise"
+    assert np.abs(again["noise"] - first.hear(5)).max() < 1e-3 * np.abs(again["noise"]).max()
+
+
+def test_leaky_rows_puts_rows_of_one_clip_on_both_sides_and_only_when_told_to(demo_data: Path) -> None:
+    with pytest.raises(UserError, match=r"protocol\.i_know_this_leaks") as refused:
+        data(demo_data, {"name": "leaky_rows"}, copies={})
+    assert "\n" not in str(refused.value)
+    told = {"name": "leaky_rows", "i_know_this_leaks": True}
+    made = data(demo_data, told, copies={})
+    assert sum(len(made.split.side(side)) for side in SIDES) == 4 * 128 == len(made.clips)
+    train, test = ({made.clips[i].id.split("#")[0] for i in made.split.side(s)} for s in ("train", "test"))
+    assert len(test & train) > 0.9 * len(test)
+    assert experiment(demo_data, told).is_leaky and experiment(demo_data, told).mark == "DEMO · LEAKY · "
+    assert experiment(demo_data, {"name": "random"}).mark == "DEMO · "
+
+
+def test_labels_can_be_merged_and_left_out(demo_data: Path) -> None:
+    tree = experiment(demo_data, {"name": "random"}).model_dump(mode="json")
+    made = EmotionData(settings.check({**tree, "emotions": {"calm": "neutral", "disgust": False}}))
+    made.setup()
+    plain = data(demo_data, {"name": "random"})
+    ours, theirs = (Counter(clip.emotion for clip in d.clips) for d in (made, plain))
+    assert ours["neutral"] == theirs["neutral"] + theirs["calm"] and theirs["calm"] and theirs["disgust"]
+    assert "calm" not in made.classes and "disgust" not in made.classes
+    with pytest.raises(UserError, match="emotions: no emotion 'clam'; did you mean 'calm'"):
+        EmotionData(settings.check({**tree, "emotions": {"clam": "neutral"}})).setup()
+
+
+def test_a_scikit_learn_model_takes_rows_and_no_other_augmentation(demo_data: Path) -> None:
+    from rich.console import Console
+
+    from emotion_lightning.train import build
+
+    build(experiment(demo_data, {"name": "random"}, copies={}), Console(quiet=True))
+    with pytest.raises(UserError, match=r"augment\.mixup"):
+        build(experiment(demo_data, {"name": "random"}, copies={}, mixup={}), Console(quiet=True))
