@@ -11,14 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emotion_lightning import harmonics, likeness
 from emotion_lightning.corpora import Clip
 from emotion_lightning.data import EmotionData
 from emotion_lightning.disk import build, digest, source_digest
 from emotion_lightning.errors import UserError
-from emotion_lightning.likeness import Hear, Match
+from emotion_lightning.likeness import Hear, Match, Prints
 from emotion_lightning.protocols import SIDES, Split, leaks, promises
 
 Key = Callable[[Clip], Hashable]
@@ -155,7 +154,7 @@ def _sounds(data: EmotionData) -> list[Match]:
     return [Match(**match) for match in json.loads((place / "matches.json").read_text())]
 
 
-def sounds(clips: Sequence[Clip], split: Split, prints: NDArray[np.uint8], hear: Hear, rate: int) -> list[Match]:
+def sounds(clips: Sequence[Clip], split: Split, prints: Prints, hear: Hear, rate: int) -> list[Match]:
     """Test clips against both other sides, validation clips against the training side."""
     train, val, test = (np.array([i for i in split.side(s) if not clips[i].row], np.int64) for s in SIDES)
     found = []

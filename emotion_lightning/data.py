@@ -4,7 +4,7 @@ The loader yields indices only. The features they stand for lie on the GPU where
 a step costs no Python per clip and no copy between processes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -126,12 +126,21 @@ class EmotionData(L.LightningDataModule):
                 )
         return made
 
-    def fingerprints(self) -> NDArray[np.uint8]:
-        """(clips, bands, frames): what the audit compares recordings by, from the cache."""
+    def fingerprints(self) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
+        """What the audit compares recordings by: rows (N,) → (N, bands, frames), read from the cache when asked for."""
         folder, name = Path(self.experiment.data.cache), "fingerprint"
         feature = parts.entry("features", name)(self.experiment.audio.sample_rate)
-        prints = [cache.features(waves, feature, name, {}, folder, self.track).values[:, 0] for waves in self._waves]
-        return np.stack([prints[c][r].numpy() for c, r in zip(self._corpus, self._row, strict=True)])
+        stores = [cache.features(w, feature, name, {}, folder, self.track).values[:, 0].numpy() for w in self._waves]
+        corpus, row = self._corpus.numpy(), self._row.numpy()
+
+        def read(index: NDArray[np.int64]) -> NDArray[np.uint8]:
+            out = np.empty((len(index), *stores[0].shape[1:]), np.uint8)
+            for number, store in enumerate(stores):
+                here = corpus[index] == number
+                out[here] = store[row[index[here]]]
+            return out
+
+        return read
 
     def hear(self, row: int) -> NDArray[np.float32]:
         """One clip's waveform (samples,)."""

@@ -53,6 +53,7 @@ class Plan(Settings):
 
     name: str
     about: str
+    command: str = ""
     demo: bool
     leaky: tuple[str, ...] = ()  # protocols that put copies of a clip on both sides
     overrides: tuple[str, ...] = ()
@@ -100,6 +101,7 @@ def plan(study: Study, cells: Sequence[Cell], overrides: Sequence[str], reasons:
     return Plan(
         name=study.name,
         about=study.about,
+        command=study.command,
         demo=demo,
         leaky=tuple(dict.fromkeys(cell.protocol for cell in cells if cell.experiment.is_leaky)),
         overrides=tuple(o for o in overrides if not o.startswith(("data.dir", "data.cache"))),

@@ -21,6 +21,7 @@ CANDIDATES, LEAST_SLOW = 4, 0.8  # how many a clip, and how alike (cosine) they 
 LEAST_PRINT = 0.86  # correlation of fingerprints; copies shifted by 2 semitones have 0.86 and more (docs/log.md)
 SAME, ALIKE = 0.92, 0.77  # of harmonics: one recording; one recording altered in pitch, or a take very much like it
 DELAY = 8  # stored frames of 20 ms
+BLOCK = 128  # clips against all others at once: 180 000 others are 92 MB
 SHIFTS = (0.0, 1 / 3, 2 / 3, 1.0, -1 / 3, -2 / 3, -1.0)  # bands of 0.23 octaves
 MARGIN = 1  # bands at either end that a shift leaves
 
@@ -34,29 +35,29 @@ class Match:
     likeness: float
 
 
+Prints = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+"""Numbers of clips (N,) → their fingerprints (N, bands, frames); a function, so that they can stay on disk."""
 Hear = Callable[[int], NDArray[np.float32]]
 """Number of a clip → its waveform (samples,)."""
 
 
-def matches(
-    prints: NDArray[np.uint8], a: NDArray[np.int64], b: NDArray[np.int64], hear: Hear, rate: int
-) -> list[Match]:
-    """The clips of `a` and of `b` (indices into prints (N, bands, frames)) that sound alike, `rate` in Hz."""
+def matches(prints: Prints, a: NDArray[np.int64], b: NDArray[np.int64], hear: Hear, rate: int) -> list[Match]:
+    """The clips of `a` and of `b` (numbers of clips) that sound alike, `rate` in Hz."""
     pairs = _candidates(prints, a, b)
     heard = (Match(i, j, harmonics.likeness(hear(i), hear(j), rate)) for i, j in pairs)
     return [match for match in heard if match.likeness >= ALIKE]
 
 
-def _candidates(prints: NDArray[np.uint8], a: NDArray[np.int64], b: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def _candidates(prints: Prints, a: NDArray[np.int64], b: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     ours, theirs = _slow(prints, a), _slow(prints, b)
-    for first in range(0, len(a), 512):
-        likeness = ours[first : first + 512] @ theirs.T  # (512, b)
+    for first in range(0, len(a), BLOCK):
+        likeness = ours[first : first + BLOCK] @ theirs.T  # (BLOCK, b)
         values, places = likeness.topk(min(CANDIDATES, len(b)))
         rows, ranks = torch.nonzero(values > LEAST_SLOW, as_tuple=True)
         left, right = a[first + rows.numpy()], b[places[rows, ranks].numpy()]
         for start in range(0, len(left), 256):
             pairs = slice(start, start + 256)
-            found = correlations(prints[left[pairs]], prints[right[pairs]]) >= LEAST_PRINT
+            found = correlations(prints(left[pairs]), prints(right[pairs])) >= LEAST_PRINT
             yield from zip(left[pairs][found].tolist(), right[pairs][found].tolist(), strict=True)
 
 
@@ -88,12 +89,14 @@ def _moved(x: Tensor, bands: float) -> Tensor:
     return x[:, low] * (1 - share) + x[:, high] * share
 
 
-def _slow(prints: NDArray[np.uint8], index: NDArray[np.int64]) -> Tensor:
+def _slow(prints: Prints, index: NDArray[np.int64]) -> Tensor:
     """(index, 96) float32 of length one: the transform's slowest coefficients, the mean left out."""
-    bands, frames = (_cosines(count, n) for count, n in zip((SLOW_BANDS, SLOW_FRAMES), prints.shape[1:], strict=True))
+    bands, frames = (
+        _cosines(count, n) for count, n in zip((SLOW_BANDS, SLOW_FRAMES), prints(index[:1]).shape[1:], strict=True)
+    )
     out = torch.empty(len(index), SLOW_BANDS * SLOW_FRAMES)
     for first in range(0, len(index), 1024):
-        block = torch.from_numpy(prints[index[first : first + 1024]]).float()
+        block = torch.from_numpy(prints(index[first : first + 1024])).float()
         out[first : first + 1024] = (bands @ block @ frames.T).flatten(1)
     out[:, 0] = 0
     return torch.nn.functional.normalize(out, dim=1)

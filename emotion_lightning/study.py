@@ -65,6 +65,7 @@ class Arm(Settings):
 class Study(Settings):
     name: str
     about: str = ""
+    command: str = Field("", description="what runs it again; make study STUDY=<name> if empty")
     arms: Annotated[dict[str, Arm], BeforeValidator(_or_default), Field(min_length=1)]
     protocols: Annotated[dict[str, Runs], BeforeValidator(_or_default), Field(min_length=1)]
 
@@ -139,6 +140,7 @@ def honesty(name: str, overrides: Iterable[str] = (), folds: int | None = None) 
     return Study(
         name=f"honesty_{experiment.name}_{'-'.join(experiment.corpora)}",
         about=f"{experiment.about or experiment.name}: what the split is worth",
+        command=f"make honesty EXP={name}",
         arms={experiment.name: Arm(experiment=name, set={} if makes_rows else {"augment.copies": {}})},
         protocols=protocols,
     )

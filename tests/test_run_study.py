@@ -154,6 +154,27 @@ def test_four_workers_give_the_table_of_one(unbroken: Path, tmp_path: Path, demo
 
 
 @pytest.mark.slow
+def test_the_honesty_table_marks_what_leaks(tmp_path: Path, demo_data: Path) -> None:
+    folder = prepared(tmp_path, demo_data)
+    said = finished(start(folder, "honesty", "tiny_svm", "--folds", "1"))
+    assert "[4/4]" in said and "leaky_rows (LEAKY)" in said
+    report = folder / "reports" / "honesty_tiny_svm_demo"
+    page = (report / "index.html").read_text()
+    assert "leaky_rows (LEAKY)" in page and "a mistake rebuilt on purpose" in page
+    assert "make honesty EXP=tiny_svm" in page and "make study" not in page
+    lines = [line.split(",")[:2] for line in (report / "table.csv").read_text().splitlines()[1::3]]
+    protocols = ["leaky_rows (LEAKY)", "random", "speaker_folds", "text_independent"]
+    assert lines == [["tiny_svm", protocol] for protocol in protocols]
+    tags = {run.data.tags["protocol"]: run.data.tags for run in runs(folder)}
+    assert {protocol: found["LEAKY"] for protocol, found in tags.items()} == {
+        "leaky_rows": "True", "random": "False", "speaker_folds": "False", "text_independent": "False"
+    }  # fmt: skip
+    assert tags["leaky_rows"]["mlflow.runName"].startswith("LEAKY · ")
+    assert "(LEAK)" in tags["leaky_rows"]["audit/clip_overlap"] and "(ok)" in tags["random"]["audit/clip_overlap"]
+    assert all(found["audit/fit_saw_test"] == found["audit/normaliser_saw_test"] == "0" for found in tags.values())
+
+
+@pytest.mark.slow
 def test_two_studies_at_once_are_refused(tmp_path: Path, demo_data: Path) -> None:
     folder = prepared(tmp_path, demo_data, {**STUDY, "arms": {"tiny_cnn": {"set": {"fit.stages.main.epochs": 500}}}})
     first = start(folder, "study", "tiny")

@@ -60,6 +60,7 @@ def _said(results: Results, lines: list[Row]) -> dict[str, Any]:
     plan = results.plan
     return {
         "name": plan.name,
+        "command": plan.command or f"make study STUDY={plan.name}",
         "title": ("DEMO · " if plan.demo else "") + f"Study {plan.name}",
         "about": plan.about,
         "demo": plan.demo,
@@ -129,9 +130,7 @@ def _markdown(said: Mapping[str, Any]) -> str:
     ):
         if said[key][1]:
             parts += [f"## {title}", formats.markdown(said[key]), note]
-    parts.append(
-        f"`make study STUDY={said['name']}` runs what is missing; `make report STUDY={said['name']}` makes this anew."
-    )
+    parts.append(f"`{said['command']}` runs what is missing; `make report STUDY={said['name']}` makes this anew.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

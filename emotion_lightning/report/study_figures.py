@@ -23,7 +23,7 @@ def overview(rows: Sequence[Row], protocols: Sequence[str], metric: str = "accur
     star since it seldom is of the same kind."""
     arms = list(dict.fromkeys(row.group.arm.name for row in rows))
     labels = {row.group.arm.name: row.group.arm.label for row in rows}
-    figure = Figure(figsize=(6.2, 1.2 + 0.46 * len(arms)), layout="constrained")
+    figure = Figure(figsize=(6.2, 1.3 + (0.2 + 0.13 * len(protocols)) * len(arms)), layout="constrained")
     axes = figure.subplots()
     published: dict[str, float] = {}
     for number, protocol in enumerate(protocols):
@@ -52,7 +52,7 @@ def overview(rows: Sequence[Row], protocols: Sequence[str], metric: str = "accur
     axes.set(ylim=(len(arms) - 0.5, -0.5), xlabel=f"test {metric} in %, 95 % interval over speakers", xlim=(0, 100))
     axes.grid(axis="x", alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside upper center", ncols=len(protocols) + 1, frameon=False)
+        figure.legend(loc="outside upper center", ncols=min(3, len(protocols) + 1), frameon=False)
     return figure
 
 
