@@ -4,7 +4,7 @@ The loader yields indices only. The features they stand for lie on the GPU where
 a step costs no Python per clip and no copy between processes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader
 
 from emotion_lightning import cache, parts, rows
 from emotion_lightning.batches import Batches, Indices
-from emotion_lightning.corpora import EMOTIONS, Clip, Corpus, classes, open_corpus
+from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, relabelled
 from emotion_lightning.disk import Track, digest
-from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Experiment
 from emotion_lightning.features import Feature, heard
-from emotion_lightning.protocols import SIDES, Split
+from emotion_lightning.protocols import SIDES, share_out
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -55,7 +55,6 @@ class EmotionData(L.LightningDataModule):
             return
         self.notes, self.bad_clips = [], []
         experiment = self.experiment
-        _check_emotions(experiment.emotions)
         self.feature: Feature = parts.entry("features", experiment.features.name)(
             experiment.audio.sample_rate, **experiment.features.args
         )
@@ -66,10 +65,9 @@ class EmotionData(L.LightningDataModule):
         for name, args in experiment.corpora.items():
             corpus = open_corpus(name, args, Path(experiment.data.dir), Path(experiment.data.cache))
             found = self._load(corpus)
-            for row, clip in found.items():
-                if emotion := experiment.emotions.get(clip.emotion, clip.emotion):
-                    clips.append(replace(clip, emotion=emotion))
-                    where.append((len(self._features) - 1, row))
+            for row, clip in relabelled(found, experiment.emotions):
+                clips.append(clip)
+                where.append((len(self._features) - 1, row))
         if self.bad_clips and (experiment.data.on_bad_clip == "stop" or not clips):
             way_out = (
                 '; SET="data.on_bad_clip=skip" goes on without them'
@@ -77,8 +75,10 @@ class EmotionData(L.LightningDataModule):
                 else ", and no other"
             )
             raise UserError("\n".join([f"{len(self.bad_clips)} bad clips{way_out}", *self.bad_clips]))
+        if not clips:
+            raise UserError("emotions: every clip is left out")
         self._corpus, self._row = torch.tensor(where).reshape(-1, 2).T
-        self.split = self._split(clips)
+        self.split = share_out(clips, experiment.protocol.name, experiment.protocol.args)
         self.classes = classes(clips[i] for side in SIDES for i in self.split.side(side))
         self.labels = torch.tensor(
             [self.classes.index(c.emotion) if c.emotion in self.classes else -1 for c in clips]
@@ -106,25 +106,6 @@ class EmotionData(L.LightningDataModule):
             row: _as_row(corpus.clips[made.clips[row]], made, row)
             for row in np.flatnonzero(made.waves.lengths).tolist()
         }
-
-    def _split(self, clips: list[Clip]) -> Split:
-        """The protocol shares out the clips as recorded; what was made of a training clip trains with it, of another it is
-        on no side. Only a protocol that SPLITS_ROWS gets all rows."""
-        protocol = self.experiment.protocol
-        split = parts.entry("protocols", protocol.name)
-        if parts.fact("protocols", protocol.name, "SPLITS_ROWS", False):
-            made: Split = split(clips, **protocol.args)
-        else:
-            recorded = np.flatnonzero([not clip.row for clip in clips])
-            of = np.cumsum([not clip.row for clip in clips]) - 1  # (rows,) which recorded clip each was made of
-            found: Split = split([clips[i] for i in recorded], **protocol.args)
-            made = Split(np.flatnonzero(np.isin(of, found.train)), recorded[found.val], recorded[found.test])
-        for side in SIDES:
-            if len(made.side(side)) == 0:
-                raise UserError(
-                    f"protocol {protocol.name} leaves no clip on the {side} side ({len(clips)} clips in all)"
-                )
-        return made
 
     def fingerprints(self) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
         """What the audit compares recordings by: rows (N,) → (N, bands, frames), read from the cache when asked for."""
@@ -262,12 +243,6 @@ class EmotionData(L.LightningDataModule):
         """Indices → what they stand for, on the device; the indices themselves never leave the CPU."""
         training = self.trainer is not None and self.trainer.training
         return (self.gather_waveforms if training and self.waveforms_in_training else self.gather)(batch, device)
-
-
-def _check_emotions(chosen: Mapping[str, str | bool]) -> None:
-    for name in (*chosen, *(to for to in chosen.values() if to)):
-        if name not in EMOTIONS:
-            raise UserError(f"emotions: no emotion '{name}'{nearest(str(name), EMOTIONS)}")
 
 
 def _as_row(clip: Clip, made: rows.Multiplied, row: int) -> Clip:

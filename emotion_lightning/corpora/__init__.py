@@ -9,12 +9,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from emotion_lightning import parts
-from emotion_lightning.errors import UserError
+from emotion_lightning.errors import UserError, nearest
 
 EMOTIONS = (
     *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"),  # RAVDESS's and DeepEmoNet's
@@ -130,6 +130,16 @@ def open_corpus(name: str, args: dict[str, Any], data_dir: Path, cache_dir: Path
     ordered = tuple(sorted(clips.values(), key=lambda c: (c.speaker, c.id)))
     warnings = (*_refusals(name, refused), *_shortfalls(name, module.ABOUT, ordered))
     return Corpus(name, module.ABOUT, folder, ordered, warnings)
+
+
+def relabelled(clips: Mapping[int, Clip], emotions: Mapping[str, str | Literal[False]]) -> Iterator[tuple[int, Clip]]:
+    """The clips with labels taken for another ({"calm": "neutral"}), without those that are left out ({"bored": False})."""
+    for name in (*emotions, *(to for to in emotions.values() if to)):
+        if name not in EMOTIONS:
+            raise UserError(f"emotions: no emotion '{name}'{nearest(name, EMOTIONS)}")
+    for number, clip in clips.items():
+        if emotion := emotions.get(clip.emotion, clip.emotion):
+            yield number, replace(clip, emotion=emotion)
 
 
 def classes(clips: Iterable[Clip]) -> tuple[str, ...]:

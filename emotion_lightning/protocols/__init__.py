@@ -8,9 +8,9 @@ No value of such a field stands on the test side and on another one; empty value
 within its corpus, and of training and validation side nothing is said. Without the constant nothing is promised.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from emotion_lightning import parts
 from emotion_lightning.corpora import Clip
+from emotion_lightning.errors import UserError
 
 SIDES = ("train", "val", "test")
 Seed = Annotated[int, Field(ge=0)]
@@ -39,6 +40,23 @@ class Split:
         """All clips that neither choose nor are tested train."""
         rest = np.setdiff1d(np.arange(count), np.concatenate([val, test]))
         return cls(rest, np.sort(val), np.sort(test))
+
+
+def share_out(clips: Sequence[Clip], name: str, args: Mapping[str, Any]) -> Split:
+    """The protocol's split of the clips, one a row. It shares out the clips as recorded; what was made of a training clip trains
+    with it, of another it is on no side. Only a protocol that SPLITS_ROWS gets all rows."""
+    split: Callable[..., Split] = parts.entry("protocols", name)
+    if parts.fact("protocols", name, "SPLITS_ROWS", False):
+        made = split(clips, **args)
+    else:
+        recorded = np.flatnonzero([not clip.row for clip in clips])
+        of = np.cumsum([not clip.row for clip in clips]) - 1  # (rows,) which recorded clip each was made of
+        found = split([clips[i] for i in recorded.tolist()], **args)
+        made = Split(np.flatnonzero(np.isin(of, found.train)), recorded[found.val], recorded[found.test])
+    for side in SIDES:
+        if len(made.side(side)) == 0:
+            raise UserError(f"protocol {name} leaves no clip on the {side} side ({len(clips)} clips in all)")
+    return made
 
 
 def promises(name: str) -> tuple[str, ...]:
