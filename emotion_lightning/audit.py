@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,14 @@ from emotion_lightning.corpora import Clip
 from emotion_lightning.data import EmotionData
 from emotion_lightning.disk import build, digest, source_digest
 from emotion_lightning.errors import UserError
+from emotion_lightning.features import fingerprint
 from emotion_lightning.likeness import Hear, Match, Prints
 from emotion_lightning.protocols import SIDES, Split, leaks, promises
 
 Key = Callable[[Clip], Hashable]
 
 
-def recording(clip: Clip) -> Hashable:
+def source_clip(clip: Clip) -> Hashable:
     """Names the clip that a row was made of."""
     return clip.corpus, clip.id.removesuffix(f"#{clip.row}") if clip.row else clip.id
 
@@ -32,7 +34,7 @@ KEYS: dict[str, tuple[str, Key]] = {
     "corpus": ("corpora", lambda clip: clip.corpus),
     "speaker": ("speakers", lambda clip: clip.speaker),
     "sentence": ("sentences", lambda clip: (clip.corpus, clip.sentence) if clip.sentence else ""),
-    "clip": ("clips and their copies", recording),
+    "clip": ("clips and their copies", source_clip),
     "content": ("equal audio", lambda clip: clip.content),
 }
 SOUNDS = {
@@ -73,11 +75,10 @@ class Audit:
         return [f for f in self.findings if f.verdict in ("BROKEN", "LEAK")]
 
     def tags(self) -> dict[str, str]:
-        """One for each finding of the test side: audit/speaker_overlap = "96 of 96 test clips (28 speakers)"."""
+        """One a finding: audit/speaker_overlap = "96 of 96 test clips (told)", audit/val_speaker_overlap likewise."""
         return {
-            f"audit/{f.name if f.name in SOUNDS else f.name + '_overlap'}": f"{f} ({f.verdict})"
+            f"audit/{'val_' * (f.side == 'val')}{f.name}{'' if f.name in SOUNDS else '_overlap'}": f"{f} ({f.verdict})"
             for f in self.findings
-            if f.side == "test"
         }
 
     def stop_if_broken(self) -> None:
@@ -90,23 +91,31 @@ def audit(data: EmotionData) -> Audit:
     """Of an experiment's data after `setup`; what sounds alike is kept in the cache beside the waveforms."""
     protocol = data.experiment.protocol.name
     found = examine(data.clips, data.split, protocol)
-    matches = _sounds(data)
+    with data.reads.purpose("audit"):
+        matches = _sounds(data)
     return Audit(protocol, (*found, *_heard(data.clips, data.split, matches, protocol)), balance(data), doubles(data))
 
 
 def examine(clips: Sequence[Clip], split: Split, protocol: str) -> list[Finding]:
     """What names and digests tell, of any number of clips."""
-    promised = {*promises(protocol), *(() if leaks(protocol) else ("clip", "content"))}
+    promised = set(promises(protocol))
+    whole = (
+        () if leaks(protocol) else ("clip", "content")
+    )  # on one side whatever the protocol, the validation side too
+    keys: dict[str, tuple[str, Key]] = {**KEYS, **{name: (name, attrgetter(name)) for name in promised - KEYS.keys()}}
     found = []
-    for name, (what, key) in KEYS.items():
+    for name, (what, key) in keys.items():
         values = [key(clip) for clip in clips]
         for side, others in (("test", (split.train, split.val)), ("val", (split.train,))):
-            there = {values[i] for other in others for i in other} - {""}
+            there = {values[i] for other in others for i in other}
+            if name not in promised:  # of what is not known nothing can be promised
+                there.discard("")
             shared = [i for i in split.side(side) if values[i] in there]
             kinds = {values[i] for i in shared}
             example = clips[shared[0]].id if shared else ""
             finding = Finding(name, what, len(shared), len(split.side(side)), len(kinds), example, side)
-            found.append(_judged(finding, name in promised and side == "test", leak=name in ("clip", "content")))
+            kept = name in whole or (name in promised and side == "test")
+            found.append(_judged(finding, kept, leak=name in ("clip", "content")))
     return found
 
 
@@ -127,7 +136,8 @@ def _heard(clips: Sequence[Clip], split: Split, matches: Sequence[Match], protoc
         pairs = [m for m in matches if (m.likeness >= likeness.SAME) == same and not _equal(clips, m)]
         for side in ("test", "val"):
             here = [m for m in pairs if place[m.a] == side]
-            leak = same or any(clips[m.a].speaker != clips[m.b].speaker for m in here)
+            between = [m for m in here if clips[m.a].speaker != clips[m.b].speaker]
+            leak, here = same or bool(between), here if same else between or here
             worst = max(here, key=lambda m: m.likeness, default=None)
             example = f"{clips[worst.a].id} ~ {clips[worst.b].id}, {worst.likeness:.2f}" if worst else ""
             count = len({m.a for m in here})
@@ -138,12 +148,12 @@ def _heard(clips: Sequence[Clip], split: Split, matches: Sequence[Match], protoc
 
 def _equal(clips: Sequence[Clip], match: Match) -> bool:
     a, b = clips[match.a], clips[match.b]
-    return a.content == b.content != "" or recording(a) == recording(b)
+    return a.content == b.content != "" or source_clip(a) == source_clip(b)
 
 
 def _sounds(data: EmotionData) -> list[Match]:
     """Recorded clips only: what was made of them is known by its name."""
-    code = [Path(str(module.__file__)) for module in (likeness, harmonics)]
+    code = [Path(__file__), *(Path(str(module.__file__)) for module in (likeness, harmonics, fingerprint))]
     key = digest(data.digest(*SIDES), *(source_digest(path) for path in code))
 
     def write(folder: Path) -> None:

@@ -66,7 +66,7 @@ def waves(clips: Sequence[Clip], settings: Audio, folder: Path, track: Track) ->
     key = digest(
         [(c.id, s.st_size, s.st_mtime_ns) if (s := _stat(c.path)) else (c.id,) for c in clips],
         settings.model_dump(),
-        source_digest(Path(audio.__file__)),
+        *(source_digest(Path(file)) for file in (audio.__file__, __file__)),
     )
     place = build(folder / f"waves-{key}", lambda tmp: _write_waves(tmp, clips, settings, track))
     return read_waves(place, key, settings.sample_rate)

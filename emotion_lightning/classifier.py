@@ -62,7 +62,7 @@ class EmotionClassifier(L.LightningModule):
 
     def learn_from(self, data: EmotionData) -> None:
         """Takes from the training side, and from it alone, the normaliser and the class weights."""
-        with data.reading("normaliser"):
+        with data.reads.purpose("normaliser"):
             mean, std = data.statistics()
         self.mean.copy_(mean.expand_as(self.mean))
         self.std.copy_(std.expand_as(self.std))

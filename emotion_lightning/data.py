@@ -4,8 +4,7 @@ The loader yields indices only. The features they stand for lie on the GPU where
 a step costs no Python per clip and no copy between processes.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +24,7 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Experiment
 from emotion_lightning.features import Feature, heard
 from emotion_lightning.protocols import SIDES, share_out
+from emotion_lightning.reads import Reads
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -47,8 +47,7 @@ class EmotionData(L.LightningDataModule):
         self.notes: list[str] = []  # what the user should know of the corpora
         self.bad_clips: list[str] = []
         self._resident: Tensor | None = None
-        self.read: dict[str, NDArray[np.bool_]] = {}  # by purpose, which rows were read for it
-        self._purpose = "fit"
+        self.reads = Reads()
 
     def setup(self, stage: str | None = None) -> None:
         if self.clips:
@@ -125,31 +124,24 @@ class EmotionData(L.LightningDataModule):
 
     def hear(self, row: int) -> NDArray[np.float32]:
         """One clip's waveform (samples,)."""
+        self.reads.note(np.array([row]))
         return self._waves[self._corpus[row]].batch([int(self._row[row])])[0][0].numpy()
 
-    @contextmanager
-    def reading(self, purpose: str) -> Iterator[None]:
-        """What is read meanwhile is noted in `read` under this purpose; else it is for the fit."""
-        before, self._purpose = self._purpose, purpose
-        try:
-            yield
-        finally:
-            self._purpose = before
-
     def saw(self, purpose: str, side: str) -> int:
-        """How many of a side's clips were read for a purpose."""
-        return int(self.read[purpose][self.split.side(side)].sum()) if purpose in self.read else 0
-
-    def _note(self, rows: Tensor) -> None:
-        self.read.setdefault(self._purpose, np.zeros(len(self.clips), np.bool_))[rows.numpy()] = True
+        """How many clips of a side were read for a purpose ("fit", "normaliser")."""
+        return self.reads.saw(purpose, self.split.side(side))
 
     def digest(self, side: str, *sides: str) -> str:
-        """16 hex digits that name these sides' clips and their features."""
-        return digest([f.key for f in self._features], *(self.split.side(side).tolist() for side in (side, *sides)))
+        """16 hex digits that name these sides' clips, their labels and their features."""
+        clips = [
+            [(c.corpus, c.id, c.content, c.emotion) for c in map(self.clips.__getitem__, self.split.side(name))]
+            for name in (side, *sides)
+        ]
+        return digest([f.key for f in self._features], *clips)
 
     def gather(self, rows: Tensor, device: torch.device) -> Batch:
         """The clips of these indices (B,), given on the CPU, as their stored features on the device."""
-        self._note(rows)
+        self.reads.note(rows.numpy())
         valid = torch.empty(len(rows))
         for number, features in enumerate(self._features):
             here = self._corpus[rows] == number
@@ -161,7 +153,7 @@ class EmotionData(L.LightningDataModule):
 
     def gather_waveforms(self, rows: Tensor, device: torch.device) -> Batch:
         """The same clips as (B, samples) waveforms, zero-padded behind, with lengths in samples."""
-        self._note(rows)
+        self.reads.note(rows.numpy())
         pieces = [self._waves[self._corpus[i]].batch([int(self._row[i])]) for i in rows]
         lengths = torch.cat([length for _, length in pieces])
         waves = torch.nn.utils.rnn.pad_sequence([wave[0] for wave, _ in pieces], batch_first=True)

@@ -17,11 +17,11 @@ Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """(items, what is done, how many) → the same items, with a progress bar where there is a terminal."""
 
 
-def parallel(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+def parallel(function: Callable[[Any], Any], items: Sequence[Any], ahead: int = 2048) -> Iterator[Any]:
     """`function` of each item in order, on a thread a core: decoder, resampler and torch all let go of Python's lock.
 
     Threads, since processes would each import torch: more memory and seconds of start. They take 16 items at a time,
-    and 2048 before the writer has all of these, so few results wait. torch stays on one core a thread meanwhile.
+    and `ahead` before the writer has all of these, so few results wait. torch stays on one core a thread meanwhile.
     """
 
     def several(first: int) -> list[Any]:
@@ -31,8 +31,8 @@ def parallel(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[A
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(workers) as pool:
-            for block in range(0, len(items), 2048):
-                for results in pool.map(several, range(block, min(block + 2048, len(items)), 16)):
+            for block in range(0, len(items), ahead):
+                for results in pool.map(several, range(block, min(block + ahead, len(items)), 16)):
                     yield from results
     finally:
         torch.set_num_threads(before)

@@ -10,6 +10,10 @@ class UserError(Exception):
     in_run = False  # whether a tracked run had been opened when it came up
 
 
+class NotThere(UserError):
+    """A corpus of which no clip is found."""
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """`"; did you mean …?"` where a valid name is close, else the list of all of them.
 

@@ -8,6 +8,8 @@ and nineteen in twenty above 0.77; the 600 likeliest pairs of other takes by the
 those by two speakers at most 0.72.
 """
 
+from dataclasses import dataclass
+from functools import cache
 from math import log2
 
 import numpy as np
@@ -21,21 +23,18 @@ N_FFT, HOP = 0.128, 0.02  # s: 2048 samples at 16 kHz tell the harmonics of a lo
 EDGE, FLOOR, POWER = 10**-1.6, 1e-5, 0.25
 SHAPE = 12  # bands to either side: half an octave
 DELAY, SHIFT = 4, 8  # frames (80 ms) and bands (4 semitones) that a copy may be off by
+FRAMES = 128
+SIZE = (BANDS + SHIFT, 2 * (FRAMES + DELAY))
 
 
-def likeness(a: NDArray[np.float32], b: NDArray[np.float32], rate: int) -> float:
-    """The highest correlation, -1…1, of two waveforms (samples,) over small delays and shifts in pitch."""
-    x, y = _harmonics(a, rate), _harmonics(b, rate)
-    frames = max(x.shape[1], y.shape[1]) + DELAY
-    size = (BANDS + SHIFT, 2 ** (2 * frames - 1).bit_length())
-    product = torch.fft.irfft2(torch.fft.rfft2(x, size) * torch.fft.rfft2(y, size).conj(), size)
-    near = torch.cat([product[: SHIFT + 1], product[-SHIFT:]])
-    best = torch.cat([near[:, : DELAY + 1], near[:, -DELAY:]], 1).max()
-    return float(best / (x.square().sum() * y.square().sum()).sqrt().clamp(min=1e-9))
+@dataclass(frozen=True)
+class Harmonics:
+    spectrum: Tensor  # of the bands over time, complex, zero-padded so that delays and shifts do not wrap around
+    energy: float
 
 
-def _harmonics(wave: NDArray[np.float32], rate: int) -> Tensor:
-    """(bands, T), from where the clip becomes loud to where it ceases to be."""
+def heard(wave: NDArray[np.float32], rate: int) -> Harmonics:
+    """Of a waveform (samples,): 2.56 s from where it becomes loud, or less where it ceases to be."""
     n_fft = round(N_FFT * rate)
     window = torch.hann_window(n_fft)
     bins = torch.stft(
@@ -44,12 +43,22 @@ def _harmonics(wave: NDArray[np.float32], rate: int) -> Tensor:
     energy = _bank(n_fft, rate) @ (bins.real.square() + bins.imag.square())
     total = energy.sum(0)
     loud = torch.nonzero(total >= EDGE * total.max())[:, 0]
-    part = energy[:, int(loud[0]) : int(loud[-1]) + 1] / total.max().clamp(min=1e-12)
+    part = energy[:, int(loud[0]) : int(loud[-1]) + 1][:, :FRAMES] / total.max().clamp(min=1e-12)
     level = (part + FLOOR) ** POWER
     padded = torch.nn.functional.pad(level.T[:, None], (SHAPE, SHAPE), mode="replicate")
-    return level - torch.nn.functional.avg_pool1d(padded, 2 * SHAPE + 1, 1)[:, 0].T
+    x = level - torch.nn.functional.avg_pool1d(padded, 2 * SHAPE + 1, 1)[:, 0].T  # (bands, T)
+    return Harmonics(torch.fft.rfft2(x, SIZE), float(x.square().sum()))
 
 
+def likeness(a: Harmonics, b: Harmonics) -> float:
+    """The highest correlation, -1…1, over small delays and shifts in pitch."""
+    product = torch.fft.irfft2(a.spectrum * b.spectrum.conj(), SIZE)
+    near = torch.cat([product[: SHIFT + 1], product[-SHIFT:]])
+    best = torch.cat([near[:, : DELAY + 1], near[:, -DELAY:]], 1).max()
+    return float(best) / max((a.energy * b.energy) ** 0.5, 1e-9)
+
+
+@cache
 def _bank(n_fft: int, rate: int) -> Tensor:
     """(bands, bins): triangles one band wide to either side, and no band empty."""
     hertz = torch.fft.rfftfreq(n_fft, 1 / rate).clamp(min=1)

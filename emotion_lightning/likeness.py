@@ -8,6 +8,7 @@ fingerprints frame by frame, at every delay up to 160 ms and every shift in pitc
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emotion_lightning import harmonics
+from emotion_lightning.disk import parallel
 
 SLOW_BANDS, SLOW_FRAMES = 6, 16  # of the cosine transform
 CANDIDATES, LEAST_SLOW = 4, 0.8  # how many a clip, and how alike (cosine) they are at least
@@ -43,9 +45,13 @@ Hear = Callable[[int], NDArray[np.float32]]
 
 def matches(prints: Prints, a: NDArray[np.int64], b: NDArray[np.int64], hear: Hear, rate: int) -> list[Match]:
     """The clips of `a` and of `b` (numbers of clips) that sound alike, `rate` in Hz."""
-    pairs = _candidates(prints, a, b)
-    heard = (Match(i, j, harmonics.likeness(hear(i), hear(j), rate)) for i, j in pairs)
-    return [match for match in heard if match.likeness >= ALIKE]
+    listened = lru_cache(512)(lambda clip: harmonics.heard(hear(clip), rate))  # a clip has several candidates
+
+    def compared(pair: tuple[int, int]) -> Match:
+        return Match(*pair, harmonics.likeness(*map(listened, pair)))
+
+    found = parallel(compared, list(_candidates(prints, a, b)))
+    return [match for match in found if match.likeness >= ALIKE]
 
 
 def _candidates(prints: Prints, a: NDArray[np.int64], b: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

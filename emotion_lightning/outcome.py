@@ -34,7 +34,7 @@ def conclude(
     """Reads the test side, once, and writes down figures, tables and pictures."""
     from emotion_lightning.report import figures as draw  # matplotlib is not needed until now
 
-    with data.reading("test"):
+    with data.reads.purpose("test"):
         seen = {side: learn.probabilities(fitted.classifier, data, data.split.side(side)) for side in ("val", "test")}
     labels = {side: data.labels[torch.from_numpy(data.split.side(side))] for side in seen}
     figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], seen["val"]).items()}

@@ -4,18 +4,21 @@ waveforms:
     rows-<digest>/      samples.i16, index.npz (as waves-<digest>/, and the clip and kind of each row)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_lightning import parts
+from emotion_lightning import audio, parts
 from emotion_lightning.augment import Rows
 from emotion_lightning.cache import Packed, Waves, pack, read_waves, write_packed
 from emotion_lightning.disk import Track, build, digest, parallel, source_digest
+from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Args
+
+SHORTEST = 0.1  # s, of a row
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,21 @@ def multiplied(source: Waves, augment: Mapping[str, Args], folder: Path, track: 
     if not chosen:
         return Multiplied(source, np.arange(len(source)), np.full(len(source), ""))
     code = [Path(file) for name in chosen if (file := parts.load("augment", name).__file__)]
+    code += sorted(Path(__file__).with_name("augment").glob("*.py"))  # makers build on one another
     settings = [(name, augment[name]) for name in chosen]
     key = digest(source.key, settings, *(source_digest(path) for path in [Path(__file__), *code]))
-    place = build(folder / f"rows-{key}", lambda tmp: _write(tmp, source, list(chosen.values()), track))
+    place = build(folder / f"rows-{key}", lambda tmp: _write(tmp, source, chosen, track))
     index = np.load(place / "index.npz")
     return Multiplied(read_waves(place, key, source.rate), index["clips"], index["kinds"])
 
 
-def _write(folder: Path, source: Waves, chosen: Sequence[Rows], track: Track) -> None:
+def _is_heard(wave: NDArray[np.float32], source: Waves) -> bool:
+    """A slice may be a pause, or a stub."""
+    return len(wave) >= SHORTEST * source.rate and float(np.abs(wave).max()) >= audio.SILENT_PEAK
+
+
+def _write(folder: Path, source: Waves, made_by: Mapping[str, Rows], track: Track) -> None:
+    names, chosen = list(made_by), list(made_by.values())
     clips: list[int] = []
     kinds: list[str] = []
 
@@ -58,11 +68,15 @@ def _write(folder: Path, source: Waves, chosen: Sequence[Rows], track: Track) ->
         if not length:
             return [first]
         wave, chance = samples * source.scales[number], np.random.default_rng(int(original[2], 16))
-        made = (row for maker in chosen for row in maker.further(wave, source.rate, chance))
+        made = [
+            row for maker in chosen for row in maker.further(wave, source.rate, chance) if _is_heard(row[1], source)
+        ]
+        if len({kind for kind, _ in made}) < len(made):
+            raise UserError(f"augment: {' and '.join(names)} make rows of the same kind of one clip")
         return [first, *((kind, pack(further)) for kind, further in made)]
 
     def in_order() -> Iterator[Packed]:
-        found = parallel(rows_of, range(len(source)))
+        found = parallel(rows_of, range(len(source)), ahead=256)  # each is several waveforms
         for number, rows in enumerate(track(found, "rows", len(source))):
             for kind, packed in rows:
                 clips.append(number)

@@ -165,7 +165,9 @@ class _Runner:
             self._refuse_alike(cell, news.text)
 
     def _refuse_alike(self, refused: Cell, reason: str) -> None:
-        """What one fold or seed of an arm was refused for holds for the others under the protocol."""
+        """What one fold or seed of an arm was refused for holds for the others under the protocol, unless it is of its split."""
+        if reason.startswith(("audit:", "protocol.split_seed", "protocol.fold:")):
+            return
         alike = [
             s for s in self.queue if (self.cells[s].arm, self.cells[s].protocol) == (refused.arm, refused.protocol)
         ]

@@ -140,7 +140,7 @@ def honesty(name: str, overrides: Iterable[str] = (), folds: int | None = None) 
     return Study(
         name=f"honesty_{experiment.name}_{'-'.join(experiment.corpora)}",
         about=f"{experiment.about or experiment.name}: what the split is worth",
-        command=f"make honesty EXP={name}",
+        command=f"make honesty EXP={name}" + (f" FOLDS={folds}" if folds else ""),
         arms={experiment.name: Arm(experiment=name, set={} if makes_rows else {"augment.copies": {}})},
         protocols=protocols,
     )

@@ -1,6 +1,7 @@
 """Augmentations that make rows before training: what they make, where it is kept, and on which side it stands."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,29 @@ def test_slices_are_windows_of_the_clip() -> None:
     assert [row[0] / RATE for row in made.values()] == [0, 0.5, 1.0]
     assert {len(row) for row in made.values()} == {RATE}
     assert further("slices", wave[: RATE // 2], seconds=1.0) == {}
+
+
+def test_a_pause_makes_no_row(tmp_path: Path, write_wav: Callable[..., Path]) -> None:
+    """Slices of digital silence would be nothing but noise blown up to full scale."""
+    lines = ["path,emotion,speaker"]
+    for number in range(12):
+        wave = np.concatenate([tone(200 + 10 * number, 1.0), np.zeros(2 * RATE), tone(300, 1.0)])
+        lines.append(f"{write_wav(f'{number}.wav', wave)},{('happy', 'sad')[number % 2]},s{number}")
+    (tmp_path / "clips.csv").write_text("\n".join(lines))
+    tree = experiment(tmp_path / "cache", {"name": "random"}, slices={"seconds": 0.5, "hop": 0.5}).model_dump(
+        mode="json"
+    )
+    made = EmotionData(settings.check(tree | {"corpora": {"table": {"path": str(tmp_path / "clips.csv")}}}))
+    made.setup()
+    slices = Counter(clip.row for clip in made.clips)
+    assert slices[""] == 12 and slices["slice000"] == slices["slice007"] == 12
+    assert not slices["slice003"] and not slices["slice004"]
+
+
+@pytest.mark.parametrize("override", ["seconds=0", "seconds=-1", "hop=0"])
+def test_slices_that_cannot_be_are_refused(override: str) -> None:
+    with pytest.raises(UserError, match=r"augment\.slices\."):
+        settings.load("svm", ["augment.slices=", f"augment.slices.{override}"])
 
 
 def test_rows_of_a_training_clip_train_and_others_are_on_no_side(demo_data: Path) -> None:

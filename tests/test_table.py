@@ -87,7 +87,7 @@ def test_a_table_there_with_its_sounds_elsewhere_needs_none_either(tmp_path: Pat
     [
         ([], "line 1: there is no column 'path'"),
         (["file,emotion,speaker"], "line 1: there is no column 'path'"),
-        (["path,emotions,speaker"], "line 1: there is no column 'emotion'; did you mean 'emotions'?"),
+        (["path,emotions,speaker"], "line 1: there is no column 'emotion'; the columns are: path, emotions, speaker"),
         (["path,emotion,speaker,path"], "line 1: the column 'path' is there twice"),
         ([HEADER, TABLE_ROWS[0], "sounds/ben_sad.wav,sda,ben"], "line 3: unknown emotion 'sda'; did you mean 'sad'?"),
         ([HEADER, "", "sounds/gone.wav,sad,ben"], "line 3: there is no file '"),
@@ -98,6 +98,11 @@ def test_a_table_there_with_its_sounds_elsewhere_needs_none_either(tmp_path: Pat
         ),
         ([HEADER, "sounds/ben_sad.wav,sad,"], "line 2: no speaker"),
         ([HEADER, ",sad,ben"], "line 2: no path"),
+        ([HEADER], "no clip below its header"),
+        (
+            [HEADER, TABLE_ROWS[0], "sounds/ben_sad.wav,sad,Anna"],
+            "line 3: speaker 'table-Anna' was 'table-anna' before",
+        ),
         ([HEADER, "sounds/ben_sad.wav,sad"], "line 2: 2 cells under 3 columns"),
         ([f"{HEADER},sex", "sounds/ben_sad.wav,sad,ben,x"], "line 2: unknown sex 'x'; there are: female, male"),
         ([HEADER, *TABLE_ROWS, TABLE_ROWS[1]], "line 8: the id 'sounds/anna_sad' is that of line 3 already"),
@@ -125,11 +130,6 @@ def test_a_table_in_another_encoding_is_told(sounds: Path) -> None:
 def test_a_missing_table_is_told_by_its_setting(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"corpora\.table\.path: there is no file 'mine\.csv'"):
         opened("table", tmp_path, path="mine.csv")
-
-
-def test_an_empty_table_has_no_clip(sounds: Path) -> None:
-    with pytest.raises(UserError, match="no clip of a CSV table"):
-        read(sounds, HEADER)
 
 
 def test_the_setting_stands_in_an_experiment() -> None:

@@ -106,6 +106,12 @@ def test_without_sums_and_counts_nothing_is_held_against_a_corpus(tmp_path: Path
     )
 
 
+def test_a_labelled_clip_that_is_missing_is_held_against_iemocap(tmp_path: Path) -> None:
+    put("iemocap", tmp_path)
+    next(tmp_path.rglob("Ses01F_impro01_*.wav")).unlink()
+    assert verified(tmp_path, "iemocap")[0] is False
+
+
 def test_the_command_reports_both_and_sets_its_status(place: Place) -> None:
     def run(*options: str) -> tuple[int, str]:
         result = CliRunner().invoke(cli.app, ["data", "emodb", "--data", str(data), *options])

@@ -1,9 +1,11 @@
 """Rows cut out of a clip: windows of `seconds`, one each `hop` seconds, beside the clip itself."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from emotion_lightning.augment import Rows
 
@@ -22,5 +24,8 @@ class Slices(Rows):
                 yield f"slice{number:03}", wave[start : start + length]
 
 
-def build(*, seconds: float = 1.0, hop: float = 0.5) -> Slices:
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def build(*, seconds: Seconds = 1.0, hop: Seconds = 0.5) -> Slices:
     return Slices(seconds, hop)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emotion_lightning import parts
-from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.errors import NotThere, UserError, nearest
 
 EMOTIONS = (
     *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"),  # RAVDESS's and DeepEmoNet's
@@ -126,7 +126,7 @@ def open_corpus(name: str, args: dict[str, Any], data_dir: Path, cache_dir: Path
         else:
             clips[item.id] = item
     if not clips:
-        raise UserError("; ".join([_missing(name, module.ABOUT, data_dir), *_refusals(name, refused)]))
+        raise NotThere("; ".join([_missing(name, module.ABOUT, data_dir), *_refusals(name, refused)]))
     ordered = tuple(sorted(clips.values(), key=lambda c: (c.speaker, c.id)))
     warnings = (*_refusals(name, refused), *_shortfalls(name, module.ABOUT, ordered))
     return Corpus(name, module.ABOUT, folder, ordered, warnings)

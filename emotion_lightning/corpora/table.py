@@ -33,13 +33,20 @@ def read(folder: Path, *, path: str = "") -> Iterator[Clip]:
     elif not (table := next((file for file in default if file.is_file()), Path())).is_file():
         return
     lines: dict[str, int] = {}  # a clip's id or file → the line it was on
+    speakers: dict[str, str] = {}  # in small letters → as first written
     for line, row in _rows(table):
         clip = _clip(table, line, row)
         for key in (f"id '{clip.id}'", f"path '{clip.path}'"):
             if key in lines:
                 raise UserError(f"{table} line {line}: the {key} is that of line {lines[key]} already")
             lines[key] = line
+        if (first := speakers.setdefault(clip.speaker.lower(), clip.speaker)) != clip.speaker:
+            raise UserError(
+                f"{table} line {line}: speaker '{clip.speaker}' was '{first}' before; write one name one way"
+            )
         yield clip
+    if not lines:
+        raise UserError(f"{table}: no clip below its header")
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -51,9 +58,8 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
             columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
             for name in NEEDED:
                 if name not in columns:
-                    raise UserError(
-                        f"{table} line 1: there is no column '{name}'{nearest(name, filter(None, columns))}"
-                    )
+                    there = ", ".join(filter(None, columns)) or "none"
+                    raise UserError(f"{table} line 1: there is no column '{name}'; the columns are: {there}")
             if twice := next((name for name in columns if name and columns.count(name) > 1), ""):
                 raise UserError(f"{table} line 1: the column '{twice}' is there twice")
             reader = csv.reader(file, delimiter=delimiter)

@@ -8,11 +8,14 @@ The paper feeds all MFCC of a clip as one channel of 2160 steps, so that a kerne
 one to the next frame's first; 35 million of its weights are those behind the flattening.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from emotion_lightning.errors import UserError
+from emotion_lightning.features import heard
 from emotion_lightning.models import Network
 
 
@@ -65,10 +68,14 @@ class CNN1DAttention(Network):
         if attention in ("both", "spatial"):
             layers.append(SpatialAttention(7))
         self.body = nn.Sequential(*layers)
-        self.hidden = nn.Linear(width * (steps - 2 * (kernel - 1)), 64)
+        if (left := steps - 2 * (kernel - 1)) < 1:
+            raise UserError(f"model.kernel: two convolutions of {kernel} steps leave nothing of {steps}")
+        self.hidden = nn.Linear(width * left, 64)
         self.head = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(64), nn.Linear(64, classes))
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        if not self.as_row:  # as published the zeros behind a short clip are heard
+            x = x * heard(valid, x.shape[3])[:, None, None]
         x = x.flatten(1)[:, None] if self.as_row else x.flatten(1, 2)
         return self.head(self.hidden(self.body(x.contiguous()).flatten(1)))
 
@@ -80,12 +87,15 @@ class CNN1DAttention(Network):
         return [list(self.body.parameters()), [*self.hidden.parameters(), *self.head.parameters()]]
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
 def build(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    width: int = 256,
-    kernel: int = 7,
+    width: Count = 256,
+    kernel: Count = 7,
     attention: Literal["both", "channel", "spatial", "none"] = "both",
     as_row: bool = True,
     l2: float = 1e-3,

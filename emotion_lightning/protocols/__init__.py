@@ -9,7 +9,7 @@ within its corpus, and of training and validation side nothing is said. Without 
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from pydantic import Field
 
 from emotion_lightning import parts
 from emotion_lightning.corpora import Clip
-from emotion_lightning.errors import UserError
+from emotion_lightning.errors import UserError, nearest
 
 SIDES = ("train", "val", "test")
 Seed = Annotated[int, Field(ge=0)]
@@ -61,7 +61,13 @@ def share_out(clips: Sequence[Clip], name: str, args: Mapping[str, Any]) -> Spli
 
 def promises(name: str) -> tuple[str, ...]:
     """The fields of Clip that a protocol keeps off every side but the test side; see `DISJOINT` above."""
-    return tuple(parts.fact("protocols", name, "DISJOINT", ()))
+    known, stated = [field.name for field in fields(Clip)], parts.fact("protocols", name, "DISJOINT", ())
+    if isinstance(stated, str):
+        raise UserError(f"protocol {name}: DISJOINT is a tuple, ({stated!r},)")
+    for field in stated:
+        if field not in known:
+            raise UserError(f"protocol {name}: DISJOINT: a clip has no '{field}'{nearest(field, known)}")
+    return tuple(stated)
 
 
 def leaks(name: str) -> bool:

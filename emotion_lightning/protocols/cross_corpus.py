@@ -14,7 +14,7 @@ from pydantic import BeforeValidator
 from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.protocols import Seed, Split
-from emotion_lightning.protocols._pool import Count, Pool, recording, speaker
+from emotion_lightning.protocols._pool import Count, Pool, recording, require, speaker
 
 DISJOINT = ("corpus", "speaker")
 
@@ -40,6 +40,7 @@ def split(
 
     `train`: the corpora to train on, all others without it. Of their speakers one part in `val_folds` chooses the epoch.
     """
+    require(clips, "speaker", "cross_corpus")
     tested, trained = _corpora(sorted({clip.corpus for clip in clips}), fold, test, train)
     emotions = [{clip.emotion for clip in clips if clip.corpus == corpus} for corpus in (*tested, *trained)]
     if len(common := set.intersection(*emotions)) < 2:
