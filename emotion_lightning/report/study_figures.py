@@ -15,6 +15,7 @@ from emotion_lightning.report.figures import BLUE, GREY, ORANGE
 from emotion_lightning.report.rows import Row
 
 MARKS = "osD^vP*X"
+HIGHEST_LOSS = 4.0  # nats; twice what guessing among eight classes costs
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#000000")
 
 
@@ -74,6 +75,7 @@ def loss_gaps(results: Results) -> Figure | None:
         for group in groups:
             place = arms.index(group.arm)
             _loss_panel(grid[block * lines_of_panels + place // columns][place % columns], group)
+    grid[0][0].set_ylim(0, min(grid[0][0].get_ylim()[1], HIGHEST_LOSS))  # shared by all panels
     handles, names = next(axes for axes in grid.flat if axes.lines).get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False)
     figure.supylabel("cross-entropy (nats)", fontsize=10)
@@ -100,7 +102,7 @@ def _loss_panel(axes: Axes, group: Group) -> None:
         means.append(mean)
     axes.fill_between(np.arange(len(means[0])) + 1, *means, color=GREY, alpha=0.15, linewidth=0)
     axes.set_title(f"{group.arm.label}\n{group.shown}", fontsize=9)
-    axes.set(xlabel="epoch", ylim=(0, None))
+    axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.grid(alpha=0.3)
 

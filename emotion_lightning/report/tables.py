@@ -39,15 +39,18 @@ def published(row: Row) -> str:
     return found + ("*" if any(claims.differs(c, row.group.protocol) for c in row.claims) else "") or "none"
 
 
+def _first_reason(row: Row) -> str:
+    """Short; the whole of it is in the table of missing runs."""
+    return f"missing: {shorten(row.reasons()[0].partition(' (')[0], 90)}"
+
+
 def main_table(rows: Sequence[Row]) -> Table:
     """The columns ECE and published come last."""
     header = ["arm", "protocol", "runs", *(NAMES[m] for m in METRICS), "ECE", "published"]
     lines = []
     for row in rows:
         figures = (
-            [percent(row.figures[m]) for m in METRICS]
-            if row.figures
-            else [f"missing: {shorten(row.reasons()[0], 90)}", "missing", "missing"]
+            [percent(row.figures[m]) for m in METRICS] if row.figures else [_first_reason(row), "missing", "missing"]
         )
         ece = f"{100 * row.ece:.1f}" if row.figures else "missing"
         lines.append([row.group.arm.label, row.group.shown, runs(row), *figures, ece, published(row)])
