@@ -1,5 +1,6 @@
 """What several test files share. Nothing of the real corpora is ever copied."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def real_corpora() -> Path:
     if not (REAL / "ravdess").is_dir():
         pytest.skip(f"no real corpora at {REAL}")
     return REAL
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_store() -> None:
+    """Each file starts with mlruns/ of its working folder: a run in this process sets MLFLOW_TRACKING_URI and leaves it so."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture
