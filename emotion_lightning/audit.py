@@ -46,13 +46,12 @@ SOUNDS = {
 @dataclass(frozen=True)
 class Finding:
     """`clips` of the `of` clips on the test side (or on the validation side, against the training side) share `what` with
-    another side; `values` counts what they share."""
+    another side."""
 
     name: str  # "speaker"
     what: str  # "speakers"
     clips: int
     of: int
-    values: int
     example: str
     side: str = "test"
     verdict: str = "ok"  # ok, told (the protocol does not promise otherwise), LEAK, or BROKEN (a promise)
@@ -111,9 +110,8 @@ def examine(clips: Sequence[Clip], split: Split, protocol: str) -> list[Finding]
             if name not in promised:  # of what is not known nothing can be promised
                 there.discard("")
             shared = [i for i in split.side(side) if values[i] in there]
-            kinds = {values[i] for i in shared}
             example = clips[shared[0]].id if shared else ""
-            finding = Finding(name, what, len(shared), len(split.side(side)), len(kinds), example, side)
+            finding = Finding(name, what, len(shared), len(split.side(side)), example, side)
             kept = name in whole or (name in promised and side == "test")
             found.append(_judged(finding, kept, leak=name in ("clip", "content")))
     return found
@@ -141,7 +139,7 @@ def _heard(clips: Sequence[Clip], split: Split, matches: Sequence[Match], protoc
             worst = max(here, key=lambda m: m.likeness, default=None)
             example = f"{clips[worst.a].id} ~ {clips[worst.b].id}, {worst.likeness:.2f}" if worst else ""
             count = len({m.a for m in here})
-            finding = Finding(name, what, count, len(split.side(side)), len(here), example, side)
+            finding = Finding(name, what, count, len(split.side(side)), example, side)
             found.append(_judged(finding, promised=False, leak=leak))
     return found
 

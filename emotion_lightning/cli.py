@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -160,13 +162,9 @@ def study(
     A study that was broken off goes on where it was; what has finished is never run again.
     """
     from emotion_lightning import study_commands
-    from emotion_lightning.tracking import Killed
 
-    try:
+    with _told_when_stopped(f"study {name}"):
         complete = study_commands.study(name, [*(overrides or []), *_folders(data, cache)], jobs, console)
-    except Killed as killed:
-        _say_error(f"study {name} was stopped; the same command goes on with it")
-        raise typer.Exit(128 + killed.signum) from None
     if not complete:
         raise typer.Exit(1)
 
@@ -182,14 +180,10 @@ def honesty(
 ) -> None:
     """One model under four protocols: leaky rows, by clip, by speaker, by sentence; one table and one figure."""
     from emotion_lightning import study_commands
-    from emotion_lightning.tracking import Killed
 
-    try:
+    with _told_when_stopped(f"honesty of {name}"):
         said = [*(overrides or []), *_folders(data, cache)]
         complete = study_commands.honesty(name, said, folds, jobs, console)
-    except Killed as killed:
-        _say_error(f"honesty of {name} was stopped; the same command goes on with it")
-        raise typer.Exit(128 + killed.signum) from None
     if not complete:
         raise typer.Exit(1)
 
@@ -246,6 +240,17 @@ def _folders(data: Path | None, cache: Path | None) -> list[str]:
     import json
 
     return [f"data.{key}={json.dumps(str(path))}" for key, path in (("dir", data), ("cache", cache)) if path]
+
+
+@contextmanager
+def _told_when_stopped(what: str) -> Iterator[None]:
+    from emotion_lightning.tracking import Killed
+
+    try:
+        yield
+    except Killed as killed:
+        _say_error(f"{what} was stopped; the same command goes on with it")
+        raise typer.Exit(128 + killed.signum) from None
 
 
 def main() -> None:

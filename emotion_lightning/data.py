@@ -4,7 +4,7 @@ The loader yields indices only. The features they stand for lie on the GPU where
 a step costs no Python per clip and no copy between processes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -110,17 +110,8 @@ class EmotionData(L.LightningDataModule):
         """What the audit compares recordings by: rows (N,) → (N, bands, frames), read from the cache when asked for."""
         folder, name = Path(self.experiment.data.cache), "fingerprint"
         feature = parts.entry("features", name)(self.experiment.audio.sample_rate)
-        stores = [cache.features(w, feature, name, {}, folder, self.track).values[:, 0].numpy() for w in self._waves]
-        corpus, row = self._corpus.numpy(), self._row.numpy()
-
-        def read(index: NDArray[np.int64]) -> NDArray[np.uint8]:
-            out = np.empty((len(index), *stores[0].shape[1:]), np.uint8)
-            for number, store in enumerate(stores):
-                here = corpus[index] == number
-                out[here] = store[row[index[here]]]
-            return out
-
-        return read
+        stores = [cache.features(w, feature, name, {}, folder, self.track).values[:, 0] for w in self._waves]
+        return lambda index: self._from_stores(stores, torch.from_numpy(index)).numpy()
 
     def hear(self, row: int) -> NDArray[np.float32]:
         """One clip's waveform (samples,)."""
@@ -142,10 +133,7 @@ class EmotionData(L.LightningDataModule):
     def gather(self, rows: Tensor, device: torch.device) -> Batch:
         """The clips of these indices (B,), given on the CPU, as their stored features on the device."""
         self.reads.note(rows.numpy())
-        valid = torch.empty(len(rows))
-        for number, features in enumerate(self._features):
-            here = self._corpus[rows] == number
-            valid[here] = features.valid[self._row[rows[here]]]
+        valid = self._from_stores([features.valid for features in self._features], rows)
         stored = self._stored(rows, device)
         return Batch(
             rows, self.labels[rows].to(device, non_blocking=True), stored, valid.to(device, non_blocking=True)
@@ -167,11 +155,14 @@ class EmotionData(L.LightningDataModule):
         return self._from_map(rows).to(device, non_blocking=True)
 
     def _from_map(self, rows: Tensor) -> Tensor:
-        first = self._features[0].values
-        out = torch.empty(len(rows), *first.shape[1:], dtype=first.dtype)
-        for number, features in enumerate(self._features):
+        return self._from_stores([features.values for features in self._features], rows)
+
+    def _from_stores(self, stores: Sequence[Tensor], rows: Tensor) -> Tensor:
+        """(B, …): of each row what its corpus's store (clips, …) has of it."""
+        out = torch.empty(len(rows), *stores[0].shape[1:], dtype=stores[0].dtype)
+        for number, store in enumerate(stores):
             here = self._corpus[rows] == number
-            out[here] = features.values[self._row[rows[here]]]
+            out[here] = store[self._row[rows[here]]]
         return out
 
     def _fits(self, device: torch.device) -> bool:
