@@ -3,8 +3,6 @@
 import csv
 import io
 import shutil
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +17,7 @@ from conftest import DEMO
 from rich.console import Console
 from torch import Tensor
 
-from emotion_lightning import harmonics, settings
+from emotion_lightning import settings
 from emotion_lightning.audit import Audit, Finding, audit
 from emotion_lightning.audit_view import show
 from emotion_lightning.augment.copies import shifted
@@ -334,65 +332,3 @@ def test_the_command_prints_a_table_and_tells_by_its_exit_status(demo_data: Path
     said = io.StringIO()
     assert not show(experiment({"demo": DEMO}, demo_data), Console(file=said, width=160))
     assert "no leak found; 26 of 26 test clips are by speakers who stand on another side too" in said.getvalue()
-
-
-# ---------------------------------------------------------------- harmonics and scale
-
-
-def test_two_voices_are_not_alike_and_a_voice_is_like_itself(demo_data: Path) -> None:
-    files = sorted(demo.prepare(demo_data, **DEMO).rglob("*.wav"))[::8]
-    waves = [soundfile.read(file, dtype="float32")[0] for file in files]
-    heard = [harmonics.heard(wave, RATE) for wave in waves]
-    assert harmonics.likeness(heard[0], heard[0]) == pytest.approx(1, abs=1e-3)
-    speakers = [file.stem.split("-")[-1] for file in files]
-    others = [h for h, speaker in zip(heard, speakers, strict=True) if speaker != speakers[0]]
-    assert others and all(harmonics.likeness(heard[0], other) < 0.77 for other in others)
-    silence = harmonics.heard(np.zeros(RATE, np.float32), RATE)
-    assert harmonics.likeness(silence, heard[0]) < 0.5  # like nothing, and no fault
-
-
-MANY = """
-import sys, time
-import numpy as np
-from pathlib import Path
-from emotion_lightning.audit import examine, sounds
-from emotion_lightning.corpora import EMOTIONS, Clip
-from emotion_lightning.protocols import Split
-count = int(sys.argv[1])
-chance = np.random.default_rng(0)
-clips = [Clip(f"{i}", Path(), "made", EMOTIONS[i % 8], f"made-{i // 200}", sentence=str(i % 500), content=f"{i:x}")
-         for i in range(count)]
-prints = np.lib.format.open_memmap(sys.argv[2], "w+", np.uint8, (count, 24, 128))  # on disk, as the cache has them
-texts = chance.standard_normal((500, 6, 16), np.float32)
-for first in range(0, count, 1000):  # smooth as those of speech are, and of 500 sentences, so that many are much alike
-    rough = texts[np.arange(first, first + 1000) % 500] + 0.7 * chance.standard_normal((1000, 6, 16), np.float32)
-    prints[first : first + 1000] = (128 + 30 * rough).clip(1, 255).astype(np.uint8).repeat(4, 1).repeat(8, 2)[: count - first]
-waves = chance.standard_normal((64, 24_000), np.float32)
-sides = Split(np.arange(count * 8 // 10), np.arange(count * 8 // 10, count * 9 // 10), np.arange(count * 9 // 10, count))
-planted = sides.test[::100]
-prints[planted] = prints[planted - count // 2]
-prints.flush()
-del prints
-prints = np.load(sys.argv[2], mmap_mode="r")
-start = time.perf_counter()
-found = examine(clips, sides, "random")
-heard = []
-matches = sounds(clips, sides, lambda index: prints[index], lambda i: heard.append(i) or waves[(i % (count // 2)) % 64], 16_000)
-seconds = time.perf_counter() - start
-alike = {m.a for m in matches if m.b == m.a - count // 2}
-assert set(planted.tolist()) <= alike, (len(planted), len(alike))
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # rusage has the parent's peak in it
-print(seconds, len(heard), int(peak.split()[1]) / 2**20)
-"""
-
-
-@pytest.mark.slow
-def test_two_hundred_thousand_clips_are_audited_in_a_minute_and_two_gigabytes(tmp_path: Path) -> None:
-    """Generous on time, since CI's machine is shared; docs/results.md has the measured figure."""
-    command = [sys.executable, "-c", MANY, "200000", str(tmp_path / "prints.npy")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    seconds, heard, gigabytes = map(float, done.stdout.split())
-    print(f"{seconds:.1f} s, {heard:.0f} waveforms heard, {gigabytes:.2f} GiB")
-    assert gigabytes < 2
-    assert seconds < 180
