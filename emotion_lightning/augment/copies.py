@@ -1,17 +1,19 @@
 """Four rows a clip, as arXiv 2507.03251 multiplied its corpora: as recorded, with noise, shifted in pitch, and both.
 
 Noise: `noise` · U(0, 1) · the clip's peak · N(0, 1); pitch: by `semitones`, the duration kept (phase vocoder). The paper's are
-0.035 and 0.7 semitones, 2.0 for EMO-DB and EMOVO.
+0.035 and 0.7 semitones, 2.0 for EMO-DB and EMOVO. Of RAVDESS and SAVEE it had 256 rows a clip: `times` 64.
 """
 
 import math
 from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 import soxr
 import torch
 import torchaudio
 from numpy.typing import NDArray
+from pydantic import Field
 
 from emotion_lightning.augment import Rows
 
@@ -19,16 +21,21 @@ N_FFT, HOP = 2048, 512  # samples; librosa's
 
 
 class Copies(Rows):
-    def __init__(self, noise: float, semitones: float):
-        self.noise, self.semitones = noise, semitones
+    def __init__(self, noise: float, semitones: float, times: int):
+        self.noise, self.semitones, self.times = noise, semitones, times
 
     def further(
         self, wave: NDArray[np.float32], rate: int, chance: np.random.Generator
     ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        noisy = self._noisy(wave, chance)
-        yield "noise", noisy
-        yield "pitch", shifted(wave, rate, self.semitones)
-        yield "noise+pitch", shifted(noisy, rate, self.semitones)
+        pitched = shifted(wave, rate, self.semitones)
+        for time in range(1, self.times + 1):
+            mark = f" {time}" if time > 1 else ""
+            if mark:
+                yield f"recorded{mark}", wave
+            noisy = self._noisy(wave, chance)
+            yield f"noise{mark}", noisy
+            yield f"pitch{mark}", pitched
+            yield f"noise+pitch{mark}", shifted(noisy, rate, self.semitones)
 
     def _noisy(self, wave: NDArray[np.float32], chance: np.random.Generator) -> NDArray[np.float32]:
         level = self.noise * chance.uniform() * np.abs(wave).max()
@@ -48,6 +55,7 @@ def shifted(wave: NDArray[np.float32], rate: int, semitones: float) -> NDArray[n
     return np.pad(back, (0, max(0, len(wave) - len(back))))[: len(wave)].astype(np.float32)
 
 
-def build(*, noise: float = 0.035, semitones: float = 0.7) -> Copies:
-    """`noise`: largest deviation, as a share of the clip's peak."""
-    return Copies(noise, semitones)
+def build(*, noise: float = 0.035, semitones: float = 0.7, times: Annotated[int, Field(ge=1)] = 1) -> Copies:
+    """`noise`: largest deviation, as a share of the clip's peak. `times`: how often the four rows are made, 1 for four of
+    a clip, 64 for 256; the noise is drawn anew, the clip as recorded and shifted is there as often as that."""
+    return Copies(noise, semitones, times)
