@@ -7,7 +7,7 @@ FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev train study ablation honesty audit report compare data predict experiments ui test test-all lint clean
+.PHONY: help setup setup-dev train study ablation honesty audit report compare data predict experiments ui bench bench-check test test-all lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ experiments: setup ## list the experiments
 
 ui: setup ## MLflow's pages for mlruns/ on 127.0.0.1 [PORT=5000]
 	@$(EMOTION) ui $(if $(PORT),--port $(PORT))
+
+bench: setup-dev ## measure speed side by side into docs/benchmarks.md: [DATA=dir] [ONLY=train_step] [ROUNDS=5]
+	@$(BIN)/python -m benchmarks $(ONLY) $(if $(DATA),--data "$(DATA)") $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-check: setup-dev ## fail if a guarded ratio has fallen
+	@$(BIN)/python -m benchmarks $(ONLY) --check $(if $(ROUNDS),--rounds $(ROUNDS))
 
 test: setup-dev ## the tests, without the slow ones
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)

@@ -153,4 +153,7 @@ def _write_features(folder: Path, source: Waves, feature: Feature, track: Track)
 
 
 def _stat(path: Path) -> os.stat_result | None:
-    return path.stat() if path.exists() else None
+    try:
+        return path.stat()
+    except OSError:  # it was there a moment ago; decoding it will say what is wrong
+        return None

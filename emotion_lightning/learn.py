@@ -127,7 +127,7 @@ def _fit_network(
                 check_on_train_epoch_end=True,
             )
         )
-    trainer = _trainer(experiment.fit, epochs, callbacks, any(c.frozen for c in plan))
+    trainer = make_trainer(experiment.fit, epochs, callbacks, any(c.frozen for c in plan))
     start = time.perf_counter()
     earlier = str(work / "last.ckpt") if (work / "last.ckpt").exists() else None
     trainer.fit(classifier, datamodule=data, ckpt_path=earlier, weights_only=True)
@@ -179,7 +179,7 @@ def _mode(settings: Fit) -> Literal["min", "max"]:
     return "min" if settings.monitor.startswith("loss") else "max"
 
 
-def _trainer(settings: Fit, epochs: int, callbacks: list[Any], freezes: bool) -> L.Trainer:
+def make_trainer(settings: Fit, epochs: int, callbacks: list[Any], freezes: bool) -> L.Trainer:
     # a frozen parameter gets no gradient, which plain DDP would wait for
     distributed = "ddp_find_unused_parameters_true" if freezes else "ddp"
     return L.Trainer(
@@ -190,6 +190,7 @@ def _trainer(settings: Fit, epochs: int, callbacks: list[Any], freezes: bool) ->
         precision=precision(settings),  # type: ignore[arg-type]
         gradient_clip_val=settings.clip_grad,
         callbacks=callbacks,
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),  # never Lightning's own, in ./checkpoints
         logger=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

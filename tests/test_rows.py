@@ -69,6 +69,15 @@ def test_copies_are_the_papers_four_rows() -> None:
     assert np.array_equal(further("copies", wave)["noise+pitch"], made["noise+pitch"])
 
 
+def test_copies_made_again_are_as_many_rows_a_clip_as_the_paper_had() -> None:
+    wave = tone(220, 0.3)
+    made = further("copies", wave, times=64)
+    assert 1 + len(made) == 256 and list(made)[:3] == list(further("copies", wave))
+    assert np.array_equal(made["recorded 64"], wave.astype(np.float32))
+    assert np.array_equal(made["pitch 64"], made["pitch"])
+    assert len({row.tobytes() for kind, row in made.items() if kind.startswith("noise")}) == 2 * 64
+
+
 @pytest.mark.parametrize("semitones", [0.7, 2.0, -2.0, 12.0])
 def test_pitch_is_shifted_by_so_many_semitones_and_the_length_stays(semitones: float) -> None:
     wave = tone(220, 2.0).astype(np.float32)

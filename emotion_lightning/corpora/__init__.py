@@ -139,7 +139,7 @@ def relabelled(clips: Mapping[int, Clip], emotions: Mapping[str, str | Literal[F
             raise UserError(f"emotions: no emotion '{name}'{nearest(name, EMOTIONS)}")
     for number, clip in clips.items():
         if emotion := emotions.get(clip.emotion, clip.emotion):
-            yield number, replace(clip, emotion=emotion)
+            yield number, clip if emotion == clip.emotion else replace(clip, emotion=emotion)
 
 
 def classes(clips: Iterable[Clip]) -> tuple[str, ...]:

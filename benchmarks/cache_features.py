@@ -1,0 +1,59 @@
+"""Sound files → cached pictures, against librosa's way with the same settings and against decoding alone, which is the floor."""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from benchmarks.timing import NotHere, Row, Setting, in_turns, seconds
+from emotion_lightning import cache, parts
+from emotion_lightning.corpora import Clip, open_corpus
+from emotion_lightning.disk import parallel
+from emotion_lightning.experiment import Audio
+
+SAMPLE = 160  # clips that librosa's path is timed on, each a ninth of the corpora
+
+
+def rows(setting: Setting) -> Iterator[Row]:
+    if setting.data is None:
+        raise NotHere("it takes real corpora: DATA=<folder with ravdess/ and savee/>")
+    corpora = {name: open_corpus(name, {}, setting.data, setting.work).clips for name in ("ravdess", "savee")}
+    clips = [clip for found in corpora.values() for clip in found]
+    sample = clips[:: len(clips) // SAMPLE]
+    ours, decoded, librosa = in_turns(
+        setting.rounds,
+        lambda: len(clips) / seconds(lambda: build(corpora, setting.work)),
+        lambda: len(clips) / seconds(lambda: list(parallel(lambda clip: soundfile.read(clip.path), clips))),
+        lambda: len(sample) / seconds(lambda: list(map(librosa_mel, sample))),
+    )
+    yield Row(
+        "all clips to cached waveforms and 256 px pictures", [len(clips) / o for o in ours], "s", goal=5, at_most=True
+    )
+    yield Row("clips to cached pictures", ours, "clips/s", librosa, "librosa's mel alone, one core", guard=1.5)
+    yield Row("clips to cached pictures", ours, "clips/s", decoded, "decoding alone, all cores", guard=0.2)
+
+
+def build(corpora: dict[str, tuple[Clip, ...]], work: Path) -> None:
+    folder = work / "cache"
+    feature = parts.entry("features", "picture")(16_000)
+    for clips in corpora.values():
+        waves = cache.waves(clips, Audio(), folder, _untracked)
+        cache.features(waves, feature, "picture", {}, folder, _untracked)
+    shutil.rmtree(folder)
+
+
+def _untracked(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
+    return items
+
+
+def librosa_mel(clip: Clip) -> object:
+    """The author's steps up to the drawing: decode and resample, trim, mel, dB."""
+    import librosa
+
+    wave, rate = librosa.load(clip.path, sr=16_000)
+    wave, _ = librosa.effects.trim(wave, top_db=60)
+    mel = partial(librosa.feature.melspectrogram, sr=rate, n_fft=512, hop_length=128, n_mels=128)
+    return librosa.power_to_db(mel(y=wave), ref=abs(wave).max())

@@ -1,0 +1,86 @@
+"""A training epoch against fastai's on the same pictures: the stack that DeepEmoNet was made with, in an environment of its own.
+
+    python3 -m venv .venv-fastai && .venv-fastai/bin/pip install fastai timm && make bench ONLY=fastai_epoch
+
+Both train ResNet34 from random weights, every layer, batch 64: fastai from PNG files that the system has in memory, as its users
+have them, ours from the cache. No augmentation on either side. fastai runs as it comes: 32 bits on a CPU.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.timing import NotHere, Row, Setting, in_turns, run
+from benchmarks.trainers import Turns, made
+from emotion_lightning import learn
+from emotion_lightning.callbacks import Schedule
+from emotion_lightning.data import EmotionData
+from emotion_lightning.schedule import cycles
+
+OPTIONAL = True
+PYTHON = Path(".venv-fastai/bin/python")
+CASES = {128: (512, 2.5), 256: (192, 3.0)}  # px: (pictures an epoch, goal)
+EPOCH = """
+import json, sys, time, warnings
+warnings.filterwarnings("ignore")
+from fastai.vision.all import *
+folder, size, batch = Path(sys.argv[1]), int(sys.argv[2]), 64
+block = DataBlock((ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label,
+                  splitter=IndexSplitter([]), batch_tfms=Normalize.from_stats(*imagenet_stats))
+loaders = block.dataloaders(folder, bs=batch, num_workers=0)
+learner = vision_learner(loaders, resnet34, pretrained=False, normalize=False)
+learner.unfreeze()
+seconds = []
+class Clock(Callback):
+    def before_epoch(self): self.start = time.perf_counter()
+    def after_train(self): seconds.append(time.perf_counter() - self.start)
+with learner.no_bar(), learner.no_logging():
+    learner.fit_one_cycle(2, 1e-3, cbs=Clock())
+count = len(loaders.train) * batch
+print(json.dumps({"clips_per_second": count / seconds[-1]}))
+"""
+
+
+def rows(setting: Setting) -> Iterator[Row]:
+    if not PYTHON.exists():
+        raise NotHere(f"fastai is not in {PYTHON.parent.parent}; benchmarks/fastai_epoch.py says how to put it there")
+    for size, (count, goal) in CASES.items():
+        options = {"features.height": size, "features.width": size, "fit.stages.main.size": size}
+        data, _ = made("resnet_scratch", setting.work, **options)
+        pictures = setting.work / f"pictures{size}"
+        write_pictures(data, pictures, count)
+        ours, theirs = in_turns(
+            min(setting.rounds, 3), partial(our_epoch, setting, options, count), partial(fastai_epoch, pictures, size)
+        )
+        yield Row(f"ResNet34, {size} px, epoch", ours, "clips/s", theirs, "fastai", goal=goal)
+
+
+def our_epoch(setting: Setting, options: dict[str, int], count: int) -> float:
+    data, model = made("resnet_scratch", setting.work, **options)
+    fit = model.experiment.fit
+    turns = Turns(count // 64, 1, 64, lambda: None)
+    schedule = Schedule(cycles(fit.stages), 0, searched=False)
+    trainer = learn.make_trainer(fit, schedule.cycles[-1].first + 24, [schedule, turns], freezes=False)
+    trainer.limit_val_batches = 0
+    trainer.fit(model, datamodule=data)
+    return turns.ours[0]
+
+
+def fastai_epoch(pictures: Path, size: int) -> float:
+    said = run(PYTHON.absolute(), "-c", EPOCH, pictures, str(size), cwd=pictures.parent)
+    figure: float = json.loads(said.splitlines()[-1])["clips_per_second"]
+    return figure
+
+
+def write_pictures(data: EmotionData, folder: Path, count: int) -> None:
+    """PNG files in a folder an emotion, coloured as the network sees them."""
+    import matplotlib.image
+
+    for row in data.split.train[:count].tolist():
+        shown = data.feature.present(data.gather(torch.tensor([row]), torch.device("cpu")).stored)[0]
+        place = folder / data.clips[row].emotion
+        place.mkdir(parents=True, exist_ok=True)
+        matplotlib.image.imsave(place / f"{row}.png", shown.permute(1, 2, 0).numpy())

@@ -1,0 +1,89 @@
+"""A folder of RAVDESS → a tested model, against nkululeko on the same split, in an environment of its own.
+
+    python3 -m venv .venv-nkululeko && .venv-nkululeko/bin/pip install nkululeko opensmile
+    make bench ONLY=nkululeko_end_to_end DATA=<corpora>
+
+Both extract features from the sound files and fit an SVM; tested are actors 2, 5, 14, 15 and 16 (the first of Luna-Jiménez's
+folds). nkululeko has eGeMAPS, ours mean and deviation of 20 MFCC, the usual way of each: seconds are compared, not UAR.
+"""
+
+import csv
+import shutil
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from benchmarks.timing import NotHere, Row, Setting, in_turns, run, seconds
+from emotion_lightning.corpora import open_corpus
+
+OPTIONAL = True
+PYTHON = Path(".venv-nkululeko/bin/python")
+REPOSITORY = Path(__file__).parent.parent
+TESTED = {"02", "05", "14", "15", "16"}
+INI = """
+[EXP]
+root = ./
+name = results
+runs = 1
+epochs = 1
+save = False
+[DATA]
+databases = ['train', 'test']
+train = train.csv
+train.type = csv
+train.absolute_path = True
+train.split_strategy = train
+test = test.csv
+test.type = csv
+test.absolute_path = True
+test.split_strategy = test
+target = emotion
+labels = ['neutral', 'calm', 'happy', 'sad', 'angry', 'fearful', 'disgust', 'surprised']
+[FEATS]
+type = ['os']
+[MODEL]
+type = svm
+"""
+
+
+def rows(setting: Setting) -> Iterator[Row]:
+    if not PYTHON.exists():
+        raise NotHere(
+            f"nkululeko is not in {PYTHON.parent.parent}; benchmarks/nkululeko_end_to_end.py says how to put it there"
+        )
+    if setting.data is None:
+        raise NotHere("it takes real clips: DATA=<folder with ravdess/>")
+    write_tables(setting)
+    for what, forget in (("cold", True), ("warm", False)):
+        sides = (partial(side, setting, forget) for side in (ours_once, theirs_once))
+        ours, theirs = in_turns(min(setting.rounds, 3), *(partial(seconds, side) for side in sides))
+        yield Row(f"RAVDESS folder to tested SVM, {what}", ours, "s", theirs, "nkululeko, eGeMAPS", at_most=True)
+
+
+def ours_once(setting: Setting, forget: bool) -> None:
+    if forget:
+        shutil.rmtree(setting.work / "cache", ignore_errors=True)
+    split = ("protocol=published_folds", "protocol.published=ravdess_luna_jimenez", "protocol.fold=0")
+    places = ("--data", str(setting.data), "--cache", "cache")
+    command = (sys.executable, "-m", "emotion_lightning", "train", "svm_std", "corpora.savee=off", *split, *places)
+    run(*command, cwd=setting.work, PYTHONPATH=str(REPOSITORY), MLFLOW_TRACKING_URI="")
+
+
+def theirs_once(setting: Setting, forget: bool) -> None:
+    if forget:
+        shutil.rmtree(setting.work / "results", ignore_errors=True)
+    run(PYTHON.absolute(), "-m", "nkululeko.nkululeko", "--config", "exp.ini", cwd=setting.work)
+
+
+def write_tables(setting: Setting) -> None:
+    assert setting.data
+    (setting.work / "exp.ini").write_text(INI)
+    clips = open_corpus("ravdess", {}, setting.data, setting.work).clips
+    for side in ("train", "test"):
+        with (setting.work / f"{side}.csv").open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(("file", "speaker", "emotion"))
+            for clip in clips:
+                if (clip.speaker[-2:] in TESTED) == (side == "test"):
+                    table.writerow((clip.path, clip.speaker, clip.emotion))

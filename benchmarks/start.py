@@ -1,0 +1,56 @@
+"""How long until something happens: to the first step of a run, through a study that has nothing left to do."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.timing import Row, Setting, in_turns, run, seconds
+
+GUARDED = True
+REPOSITORY = Path(__file__).parent.parent
+IMPORTS = "import torch, lightning, timm, mlflow"
+FIRST_STEP = """
+import os, sys
+import emotion_lightning.callbacks as callbacks
+from emotion_lightning.cli import main
+callbacks.EpochRecord.on_train_batch_end = lambda *_: os._exit(7)
+sys.argv = ["emotion-lightning", "train", "demo"]
+main()
+"""
+
+
+def rows(setting: Setting) -> Iterator[Row]:
+    def here(*command: str, status: int = 0) -> None:
+        run(*command, cwd=setting.work, status=status, PYTHONPATH=str(REPOSITORY), MLFLOW_TRACKING_URI="")
+
+    study = (sys.executable, "-m", "emotion_lightning", "study", "demo_start")
+    (setting.work / "experiments" / "studies").mkdir(parents=True)
+    (setting.work / "experiments" / "studies" / "demo_start.yaml").write_text(
+        "arms: {demo_svm: }\nprotocols: {speaker_folds: {folds: 5, seeds: 4}}\n"
+    )
+    here(*study)  # 20 runs, and the cache
+    here(sys.executable, "-c", FIRST_STEP, status=7)
+    imports, first, nothing = in_turns(
+        setting.rounds,
+        lambda: seconds(lambda: here(sys.executable, "-c", IMPORTS)),
+        lambda: seconds(lambda: here(sys.executable, "-c", FIRST_STEP, status=7)),
+        lambda: seconds(lambda: here(*study)),
+    )
+    yield Row(
+        "make train to the end of the first step, warm",
+        first,
+        "s",
+        imports,
+        "importing its libraries",
+        guard=1.6,
+        at_most=True,
+    )
+    yield Row(
+        "make study of 20 finished runs, report written",
+        nothing,
+        "s",
+        imports,
+        "importing its libraries",
+        guard=3,
+        at_most=True,
+    )

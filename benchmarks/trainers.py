@@ -1,0 +1,114 @@
+"""A training of ours through Lightning and a bare loop on the same network, taking turns step by step."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.nn import functional as F
+
+from emotion_lightning import learn, settings
+from emotion_lightning.callbacks import Schedule
+from emotion_lightning.classifier import EmotionClassifier
+from emotion_lightning.data import EmotionData
+from emotion_lightning.schedule import cycles
+from emotion_lightning.train import build
+
+DEMO = {"corpora.demo.speakers": 24, "corpora.demo.takes": 2, "corpora.ravdess": "off", "corpora.savee": "off"}
+
+
+def made(name: str, cache: Path, **overrides: Any) -> tuple[EmotionData, EmotionClassifier]:
+    """An experiment's data and classifier, on generated voices: what a step costs does not hang on what is said."""
+    said = [f"{path}={value}" for path, value in {**DEMO, "data.cache": cache, **overrides}.items()]
+    learn.prepare_machine()
+    L.seed_everything(0, verbose=False)
+    data, model = build(settings.load(name, said), Console(quiet=True))
+    assert isinstance(model, EmotionClassifier)
+    return data, model
+
+
+class Turns(L.Callback):
+    """Clips a second of ours and of `other`, in turns of `steps` steps: `ours` and `theirs`, round by round.
+
+    Ours counts all that Lightning does between two steps, and getting the batch; the first turn warms up.
+    """
+
+    def __init__(self, steps: int, rounds: int, batch: int, other: Callable[[], None]):
+        self.steps, self.rounds, self.batch, self.other = steps, rounds, batch, other
+        self.ours: list[float] = []
+        self.theirs: list[float] = []
+        self.done, self.start = 0, 0.0
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        self.done += 1
+        if self.done % self.steps:
+            return
+        ours, theirs = _now() - self.start, self._theirs()
+        if self.done > self.steps:
+            self.ours.append(self.steps * self.batch / ours)
+            self.theirs.append(self.steps * self.batch / theirs)
+        trainer.should_stop = len(self.ours) == self.rounds
+        self.start = _now()
+
+    def _theirs(self) -> float:
+        start = _now()
+        for _ in range(self.steps):
+            self.other()
+        return _now() - start
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def in_turns_with_bare(data: EmotionData, model: EmotionClassifier, steps: int, rounds: int) -> Turns:
+    """Ours as `make train` trains, and a bare loop over the same pictures or frames, normalised and in memory already."""
+    fit = model.experiment.fit
+    turns = Turns(steps, rounds, model.experiment.data.batch_size, bare_loop(data, model))
+    schedule = Schedule(cycles(fit.stages), 0, searched=False)
+    trainer = learn.make_trainer(
+        fit, schedule.cycles[-1].first + schedule.cycles[-1].epochs, [schedule, turns], freezes=False
+    )
+    trainer.limit_val_batches = 0
+    trainer.fit(model, datamodule=data)
+    return turns
+
+
+def bare_loop(data: EmotionData, model: EmotionClassifier, precision: str | None = None) -> Callable[[], None]:
+    """One step of the fastest plain loop: the same network from other weights, channels last, autocast, fused AdamW."""
+    from emotion_lightning import parts
+
+    experiment = model.experiment
+    device = torch.device("cuda" if learn.on_gpu(experiment.fit) else "cpu")
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision or learn.precision(experiment.fit))
+    made = parts.entry("models", experiment.model.name)
+    network = made(tuple(model.hparams["shape"]), len(model.classes), **experiment.model.args)
+    network = network.to(device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
+    x, valid, labels = (tensor.to(device) for tensor in _ready(data, model))
+
+    def step() -> None:
+        chosen = torch.randint(len(x), (experiment.data.batch_size,), device=device)
+        batch = x[chosen].contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
+            logits = network(batch, valid[chosen])
+        loss = F.cross_entropy(logits.float(), labels[chosen]) + network.penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _ready(data: EmotionData, model: EmotionClassifier) -> tuple[Tensor, Tensor, Tensor]:
+    """All training clips as the network sees them: normalised (N, C, F, T), valid share (N,), labels (N,)."""
+    batches = [data.gather(index, torch.device("cpu")) for index in torch.from_numpy(data.split.train).split(64)]
+    with torch.no_grad():
+        x = torch.cat([model._normalised(model._sized(model.feature.present(b.stored), False)) for b in batches])
+    return x, torch.cat([b.extent for b in batches]), torch.cat([b.labels for b in batches])

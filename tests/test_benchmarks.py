@@ -1,0 +1,67 @@
+"""The harness of `make bench`; the figures themselves are no test's matter."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+from processes import REPOSITORY
+
+from benchmarks import __main__ as bench
+from benchmarks.timing import HEADER, NotHere, Row, Setting, in_turns
+
+
+def test_a_figure_is_the_median_of_the_rounds_ratios_and_not_a_ratio_of_medians() -> None:
+    row = Row("step", [10, 20, 90], "clips/s", [10, 40, 30], "bare loop", goal=0.97, guard=1.0)
+    assert row.rounds == [1.0, 0.5, 3.0] and row.figure == 1.0
+    assert row.meets(row.goal) and row.meets(row.guard) and not row.meets(1.01)
+    assert row.cells()[4:] == ("1× [0.5, 3]", "≥ 0.97: reached")
+
+
+def test_a_most_value_is_met_from_below() -> None:
+    row = Row("cold", [17.0, 15.0, 19.0], "s", goal=16, at_most=True)
+    assert row.figure == 17.0 and not row.meets(16) and row.meets(17)
+    assert row.cells()[5] == "≤ 16: NOT reached"
+
+
+def test_sides_take_turns_and_the_first_round_is_thrown_away() -> None:
+    order: list[str] = []
+
+    def side(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    ours, theirs = in_turns(2, lambda: side("a"), lambda: side("b"))
+    assert order == ["a", "b"] * 3 and (ours, theirs) == ([3.0, 5.0], [4.0, 6.0])
+
+
+def test_a_table_is_put_between_its_marks_and_the_rest_of_the_document_stays(in_tmp_path: Path) -> None:
+    bench.DOCUMENT.parent.mkdir()
+    bench.DOCUMENT.write_text("# Benchmarks\n\nabove\n\n<!-- a -->\nold\n<!-- /a -->\n\nbelow\n")
+    bench.write("a", [Row("new", [1.0], "s")])
+    bench.write("b", [Row("other", [2.0], "s")])
+    text = bench.DOCUMENT.read_text()
+    assert "old" not in text and text.index("above") < text.index("| new |") < text.index("below") < text.index("| other |")
+    bench.write("b", [Row("again", [3.0], "s")])
+    assert bench.DOCUMENT.read_text().count("## b") == 1 and "| other |" not in bench.DOCUMENT.read_text()
+
+
+@pytest.mark.parametrize("name", bench.names())
+def test_every_benchmark_says_what_it_measures_and_yields_rows(name: str) -> None:
+    module = bench.load(name)
+    assert module.__doc__ and list(inspect.signature(module.rows).parameters) == ["setting"]
+
+
+@pytest.mark.parametrize("name", ["cache_features", "svm_end_to_end", "fastai_epoch", "nkululeko_end_to_end"])
+def test_what_it_takes_and_is_not_here_is_told(name: str, in_tmp_path: Path) -> None:
+    with pytest.raises(NotHere, match=r"DATA=|\.venv-"):
+        list(importlib.import_module(f"benchmarks.{name}").rows(Setting(None, in_tmp_path)))
+
+
+def test_the_growth_benchmark_runs_at_a_small_size(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    growth = importlib.import_module("benchmarks.growth")
+    monkeypatch.setattr(growth, "SIZES", (500, 1000))
+    rows = list(growth.rows(Setting(None, in_tmp_path)))
+    assert len(rows) == 12 and all(len(row.cells()) == len(HEADER) for row in rows)
+    assert (in_tmp_path / "1000" / "clips.csv").read_text().count("\n") == 1001
+    assert Path(growth.__file__).is_relative_to(REPOSITORY)
