@@ -15,7 +15,8 @@ class Mixup(Augmentation):
         self.alpha = alpha
 
     def forward(self, x: Tensor, extent: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        share = torch.distributions.Beta(self.alpha, self.alpha).sample((len(x),)).to(x.device)
+        alpha = torch.full((len(x),), self.alpha, device=x.device)  # drawn there: a GPU need not wait for the host
+        share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample()
         share = torch.maximum(share, 1 - share)
         partner = torch.randperm(len(x), device=x.device)
         share_x = share.view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
