@@ -134,6 +134,8 @@ def honesty(name: str, overrides: Iterable[str] = (), folds: int | None = None) 
     makes_rows = any(parts.entry("augment", a)(**args).stage == "rows" for a, args in experiment.augment.items())
     protocols = {}
     for protocol, whole in HONEST.items():
+        if whole and protocol == "speaker_folds":  # SAVEE has four speakers
+            whole = min(whole, _speakers(experiment) or whole)
         run = whole if folds is None or whole is None else list(range(min(folds, whole)))
         leaky = {"i_know_this_leaks": True} if parts.fact("protocols", protocol, "LEAKS", False) else {}
         protocols[protocol] = Runs(folds=run, set=leaky | ({"folds": whole} if whole else {}))
@@ -144,6 +146,12 @@ def honesty(name: str, overrides: Iterable[str] = (), folds: int | None = None) 
         arms={experiment.name: Arm(experiment=name, set={} if makes_rows else {"augment.copies": {}})},
         protocols=protocols,
     )
+
+
+def _speakers(experiment: Experiment) -> int:
+    """How many speakers its corpora have by their own account; 0 where one of them cannot say."""
+    official = [parts.fact("corpora", name, "ABOUT", None).official for name in experiment.corpora]
+    return sum(len({speaker for speaker, _ in counts}) for counts in official) if all(official) else 0
 
 
 def _refuse_the_studys_own(path: str, where: str) -> None:

@@ -162,3 +162,10 @@ def test_the_ablation_is_the_papers_table_under_both_protocols() -> None:
     chosen = study.load("ablation")
     assert {"svm", "lstm", "resnet_scratch", "resnet_transfer", "resnet_aug"} <= set(chosen.arms)
     assert list(chosen.protocols) == ["paper_random", "speaker_folds"]
+
+
+def test_an_honesty_table_has_no_more_folds_than_a_corpus_has_speakers() -> None:
+    both, savee = study.honesty("svm"), study.honesty("svm", ["corpora.ravdess=off"])
+    assert both.protocols["speaker_folds"].folds == 5 and savee.protocols["speaker_folds"].folds == 4
+    assert savee.protocols["random"].folds == 5
+    assert {c.experiment.protocol.args["folds"] for c in study.cells(savee) if c.protocol == "speaker_folds"} == {4}
