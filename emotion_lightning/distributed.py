@@ -1,6 +1,7 @@
 """Several processes that train one run: where Lightning finds them, that all have the same before them, and what happens
 when one of them is stopped or lost."""
 
+import itertools
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from rich.console import Console
+from rich.markup import escape
 from torch import distributed
 
 from emotion_lightning.errors import UserError
@@ -47,9 +50,29 @@ class InStep(L.Callback):
 
     def __init__(self, before: dict[str, str], patient: bool):
         """`patient`: rank zero has long work of its own between steps, so the limit of the start stays."""
-        self.before, self.patient = before, patient
+        self.before, self.patient, self.met = before, patient, threading.Event()
+
+    @contextmanager
+    def awaited(self, ranks: Ranks, console: Console) -> Iterator[None]:
+        """Says once a minute that others are waited for: one that has failed on its way here cannot tell."""
+
+        def say() -> None:
+            for minutes in itertools.count(1):
+                if self.met.wait(60):
+                    return
+                console.print(
+                    f"for {minutes} min now: waiting for all {ranks.count} processes of this run to be ready"
+                )
+
+        if ranks.count > 1:
+            threading.Thread(target=say, daemon=True).start()
+        try:
+            yield
+        finally:
+            self.met.set()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.met.set()
         if trainer.world_size == 1:
             return
         told: list[Any] = [None] * trainer.world_size
@@ -80,18 +103,21 @@ class OwnSignals(L.Callback):
 
 
 @contextmanager
-def losses_told() -> Iterator[None]:
+def losses_told(ranks: Ranks, console: Console) -> Iterator[None]:
     """A rank that is gone becomes a UserError. Gloo tells it as a bare RuntimeError, known by its words only."""
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
         gloo = any(word in str(error) for word in ("gloo", "Connection closed by peer", "Connection reset by peer"))
         if not (gloo or isinstance(error, distributed.DistError)):
             raise
+        reason = str(error).splitlines()[0]
+        console.print(f"[yellow]note:[/] another process of this run is gone or cannot be reached ({escape(reason)})")
+        if ranks.starter != "lightning" and ranks.rank == 0:
+            # a job that is stopped as a whole loses its ranks one by one; our own SIGTERM may be on its way
+            time.sleep(3)
         raise UserError(
-            f"another process of this run is gone or cannot be reached; what it said last may tell why ({reason}). "
-            "RESUME goes on from the last whole epoch"
+            "another process of this run is gone; what it said last tells why. RESUME goes on from the last whole epoch"
         ) from error
 
 

@@ -116,8 +116,9 @@ def _fit_network(
     schedule = Schedule(plan, experiment.seed, experiment.fit.lr_search)
     best, last = _checkpoints(experiment.fit, work)
     earlier = str(work / "last.ckpt") if (work / "last.ckpt").exists() else None
+    together = distributed.InStep(_before_first_step(data, experiment, earlier), experiment.fit.lr_search)
     callbacks: list[L.Callback] = [
-        distributed.InStep(_before_first_step(data, experiment, earlier), experiment.fit.lr_search),
+        together,
         distributed.OwnSignals(),
         schedule,
         EpochRecord(schedule, record),
@@ -139,7 +140,8 @@ def _fit_network(
         )
     trainer = _trainer(experiment.fit, epochs, callbacks, any(c.frozen for c in plan))
     start = time.perf_counter()
-    with distributed.losses_told():
+    here = ranks.of(experiment.fit)
+    with distributed.losses_told(here, console), together.awaited(here, console):
         trainer.fit(classifier, datamodule=data, ckpt_path=earlier, weights_only=True)
     seconds = time.perf_counter() - start
     files = (work / "best.ckpt", work / "last.ckpt")

@@ -22,7 +22,10 @@ PLAIN = {  # without batch norm, dropout and augmentation, the two halves of a b
     "fit.precision": "32",
     "fit.accelerator": "cpu",
 }
+THIRTY = {**PLAIN, "fit.stages.large.epochs": "30"}
 LONG = {**PLAIN, "fit.stages.large.epochs": "500"}
+
+ONE_CORE = {"OMP_NUM_THREADS": "1"}  # each process, however it is started: more change the last digits
 
 
 def free_port() -> int:
@@ -36,19 +39,24 @@ def torchrun(*options: str) -> tuple[str, ...]:
 
 
 def by_torchrun(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
-    return [start(folder, *words, by=torchrun(f"--master-port={free_port()}", "--nproc-per-node=2"))]
+    by = torchrun(f"--master-port={free_port()}", "--nproc-per-node=2")
+    return [start(folder, *words, by=by, more=ONE_CORE)]
 
 
 def by_two_torchruns(folder: Path, *words: str, second: Path | None = None) -> list[subprocess.Popen[str]]:
     """Two machines of one process each: 127.0.0.1 and 127.0.0.2."""
     common = (f"--master-port={free_port()}", "--nnodes=2", "--nproc-per-node=1")
     other = torchrun(*common, "--node-rank=1", "--local-addr=127.0.0.2")
-    return [start(folder, *words, by=torchrun(*common, "--node-rank=0")), start(second or folder, *words, by=other)]
+    return [
+        start(folder, *words, by=torchrun(*common, "--node-rank=0"), more=ONE_CORE),
+        start(second or folder, *words, by=other, more=ONE_CORE),
+    ]
 
 
 def by_srun(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
     """Two machines of one process each, with the variables that srun of SLURM 22.05 was seen to set."""
     variables = {
+        **ONE_CORE,
         "SLURM_JOB_ID": "7",
         "SLURM_JOB_NAME": "emotion",
         "SLURM_JOB_NUM_NODES": "2",
@@ -68,7 +76,7 @@ def by_srun(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
 
 
 def by_lightning(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
-    return [start(folder, *words, "fit.devices=2")]
+    return [start(folder, *words, "fit.devices=2", more=ONE_CORE)]
 
 
 def gone(process: psutil.Process) -> bool:
@@ -134,27 +142,31 @@ def test_the_others_end_within_a_minute_of_a_rank_that_dies(tmp_path: Path, demo
     assert all(gone(rank) for rank in ranks)
 
 
+@pytest.fixture(scope="module")
+def figures_of_thirty_epochs(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> dict[str, float]:
+    """On two processes that nobody stopped."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    for process in by_torchrun(folder, "train", write_small(folder, demo_data, **THIRTY)):
+        finished(process)
+    return figures_of(folder)
+
+
 @pytest.mark.parametrize("started", [by_lightning, by_torchrun, by_srun])
 def test_terminated_ranks_leave_a_killed_run_that_goes_on_to_the_figures_of_an_unbroken_one(
-    tmp_path: Path, demo_data: Path, started
+    tmp_path: Path, demo_data: Path, figures_of_thirty_epochs: dict[str, float], started
 ) -> None:
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    for folder in (unbroken, broken):
-        folder.mkdir()
-        name = write_small(folder, demo_data, **{**PLAIN, "fit.stages.large.epochs": "30"})
-    for process in started(unbroken, "train", name):
-        finished(process)
-    processes = started(broken, "train", name)
-    until(lambda: has_checkpoint(broken), processes[0])
+    name = write_small(tmp_path, demo_data, **THIRTY)
+    processes = started(tmp_path, "train", name)
+    until(lambda: has_checkpoint(tmp_path), processes[0])
     for process in processes:  # SLURM and torchrun tell every rank
         process.send_signal(signal.SIGTERM)
     said = "".join("".join(process.communicate(timeout=120)) for process in processes)
-    (run,) = runs(broken)
+    (run,) = runs(tmp_path)
     assert run.info.status == "KILLED"
     assert f"RESUME={run.info.run_id[:8]}" in said
-    for process in started(broken, "train", name, "--resume", run.info.run_id[:8]):
+    for process in started(tmp_path, "train", name, "--resume", run.info.run_id[:8]):
         finished(process)
-    assert figures_of(broken) == figures_of(unbroken)
+    assert figures_of(tmp_path) == figures_of_thirty_epochs
 
 
 def test_ranks_that_lightning_started_end_with_rank_zero(tmp_path: Path, demo_data: Path) -> None:
