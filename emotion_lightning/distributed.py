@@ -26,10 +26,15 @@ SILENCE = timedelta(minutes=10)
 """After so long without a word a rank is taken for lost, as NCCL has it; gloo would wait for half an hour. Before the first
 step all have longer: rank zero audits the split, and a machine may be filling its cache."""
 
+RANK_ZERO = "EMOTION_RANK_ZERO"
+"""Environment variable with the process id of rank zero, for those that Lightning starts: one may find itself an orphan."""
+
 
 def places(ranks: Ranks, freezes: bool) -> dict[str, Any]:
     """Lightning's arguments for these ranks. SLURM jobs are not requeued by Lightning, which would start from a checkpoint
     of its own in the working folder, whichever run that was of."""
+    if ranks.starter == "lightning" and ranks.rank == 0:
+        os.environ[RANK_ZERO] = str(os.getpid())
     environment = {
         "lightning": LightningEnvironment,
         "torchrun": TorchElasticEnvironment,
@@ -126,10 +131,10 @@ def live_with_parent() -> None:
     a terminal's processes are left to rank zero, which writes down how the run ended."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_IGN)
-    parent = os.getppid()
+    parent = os.environ[RANK_ZERO]
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while str(os.getppid()) == parent:
             time.sleep(0.5)
         os._exit(1)
 

@@ -41,6 +41,8 @@ def train(
     here = ranks.of(experiment.fit)
     chief = here.rank == 0
     console = console if chief else Console(quiet=True)
+    if not chief and here.starter == "lightning":
+        distributed.live_with_parent()
     L.seed_everything(experiment.seed, verbose=False)
     data, model = build(experiment, console)
     if not chief:
@@ -77,7 +79,6 @@ def _lend_a_hand(data: EmotionData, model: learn.Model, here: ranks.Ranks, work:
     if isinstance(model, EmotionEstimator):
         return
     if here.starter == "lightning":
-        distributed.live_with_parent()
         learn.fit(data, model, work, lambda *_: None, Console(quiet=True))
     else:
         with tracking.signals_raise():

@@ -103,7 +103,7 @@ def test_two_processes_leave_one_run_and_the_figures_of_one(
     assert figures.keys() == figures_of_one_process.keys()
     for name in ("test/accuracy", "test/uar", "test/f1", "best/epoch"):
         assert figures[name] == figures_of_one_process[name]
-    for name in ("test/loss", "loss/train", "loss/val"):
+    for name in ("test/loss", "loss/train", "loss/val", "loss/optimised"):
         assert figures[name] == pytest.approx(figures_of_one_process[name], rel=1e-3)
 
 
