@@ -126,7 +126,14 @@ class EmotionClassifier(L.LightningModule):
         smoothing = self.experiment.fit.label_smoothing
         loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
         loss = loss + self.network.penalty()
-        self.log("loss/optimised", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        self.log(
+            "loss/optimised",
+            loss.detach(),
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch.labels),
+            sync_dist=True,  # of all ranks' shares of the batch
+        )
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:

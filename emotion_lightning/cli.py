@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from emotion_lightning import parts, settings
+from emotion_lightning import parts, ranks, settings
 from emotion_lightning.errors import UserError
 
 app = typer.Typer(
@@ -64,6 +64,7 @@ def train(
     Example: `emotion-lightning train resnet_aug_small protocol=speaker_folds protocol.fold=2 --data ~/corpora`
     """
     experiment = settings.load(name, [*(overrides or []), *_folders(data, cache)])
+    ranks.of(experiment.fit)
     from emotion_lightning import resume as resuming
     from emotion_lightning.tracking import Killed
     from emotion_lightning.train import train as run
@@ -71,9 +72,10 @@ def train(
     try:
         result = run(experiment, console, resuming.check(experiment, resume) if resume else None)
     except Killed as killed:
-        _say_error(
-            f"run {killed.run_id[:8]} was killed; the same command with RESUME={killed.run_id[:8]} goes on with it"
-        )
+        if killed.run_id:
+            _say_error(
+                f"run {killed.run_id[:8]} was killed; the same command with RESUME={killed.run_id[:8]} goes on with it"
+            )
         raise typer.Exit(128 + killed.signum) from None
     if result is None:
         return
@@ -257,7 +259,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        _say_error(str(error))
+        _say_error(ranks.signed(str(error)))
         sys.exit(2)
 
 

@@ -113,7 +113,9 @@ class Fit(Settings):
     )
     precision: Annotated[Precision, BeforeValidator(lambda value: "32" if value == 32 else value)] = "auto"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = Field(1, ge=1)
+    devices: int = Field(
+        1, ge=1, description="on this machine; under torchrun and srun what they start (docs/scale.md)"
+    )
     log_model: bool = Field(True, description="keep the servable model and the checkpoints as artifacts of the run")
 
 

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from emotion_lightning import metrics
+from emotion_lightning import distributed, metrics, ranks
 from emotion_lightning.callbacks import EpochRecord, Patience, Schedule, ShowProgress
 from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.data import EmotionData
+from emotion_lightning.disk import digest
 from emotion_lightning.errors import UserError
 from emotion_lightning.estimator import EmotionEstimator
-from emotion_lightning.experiment import Fit
+from emotion_lightning.experiment import Experiment, Fit
 from emotion_lightning.schedule import cycles
 
 Model = EmotionClassifier | EmotionEstimator
@@ -114,7 +115,17 @@ def _fit_network(
     epochs = plan[-1].first + plan[-1].epochs
     schedule = Schedule(plan, experiment.seed, experiment.fit.lr_search)
     best, last = _checkpoints(experiment.fit, work)
-    callbacks = [schedule, EpochRecord(schedule, record), ShowProgress(console, epochs), best, last]
+    earlier = str(work / "last.ckpt") if (work / "last.ckpt").exists() else None
+    together = distributed.InStep(_before_first_step(data, experiment, earlier), experiment.fit.lr_search)
+    callbacks: list[L.Callback] = [
+        together,
+        distributed.OwnSignals(),
+        schedule,
+        EpochRecord(schedule, record),
+        ShowProgress(console, epochs),
+        best,
+        last,
+    ]
     if experiment.fit.ema:
         callbacks.append(EMAWeightAveraging(decay=experiment.fit.ema))
     if experiment.fit.patience:
@@ -129,8 +140,9 @@ def _fit_network(
         )
     trainer = make_trainer(experiment.fit, epochs, callbacks, any(c.frozen for c in plan))
     start = time.perf_counter()
-    earlier = str(work / "last.ckpt") if (work / "last.ckpt").exists() else None
-    trainer.fit(classifier, datamodule=data, ckpt_path=earlier, weights_only=True)
+    here = ranks.of(experiment.fit)
+    with distributed.losses_told(here, console), together.awaited(here, console):
+        trainer.fit(classifier, datamodule=data, ckpt_path=earlier, weights_only=True)
     seconds = time.perf_counter() - start
     files = (work / "best.ckpt", work / "last.ckpt")
     kept = files[0 if experiment.fit.keep == "best" else 1]
@@ -139,6 +151,17 @@ def _fit_network(
     checkpoint = load(classifier, kept)
     classifier.to(trainer.strategy.root_device)
     return Fitted(classifier, int(checkpoint["epoch"]), seconds, kept, files)
+
+
+def _before_first_step(data: EmotionData, experiment: Experiment, earlier: str | None) -> dict[str, str]:
+    """What has to be the same on all ranks, by content: a copied corpus has files of other dates."""
+    clips = [[data.clips[i] for i in data.split.side(side)] for side in ("train", "val")]
+    return {
+        "settings": experiment.signature(),
+        "clips": digest([[(c.corpus, c.id, c.content, c.emotion) for c in side] for side in clips]),
+        "fit.precision": precision(experiment.fit),
+        "last.ckpt of the run": "there" if earlier else "none",
+    }
 
 
 def load(classifier: EmotionClassifier, file: Path) -> dict[str, Any]:
@@ -180,13 +203,13 @@ def _mode(settings: Fit) -> Literal["min", "max"]:
 
 
 def make_trainer(settings: Fit, epochs: int, callbacks: list[Any], freezes: bool) -> L.Trainer:
-    # a frozen parameter gets no gradient, which plain DDP would wait for
-    distributed = "ddp_find_unused_parameters_true" if freezes else "ddp"
+    where, gpu = ranks.of(settings), on_gpu(settings)
+    if gpu:
+        distributed.on_gpus(where)
     return L.Trainer(
         max_epochs=epochs,
-        accelerator="gpu" if on_gpu(settings) else "cpu",
-        devices=settings.devices,
-        strategy=distributed if settings.devices > 1 else "auto",
+        accelerator="gpu" if gpu else "cpu",
+        **distributed.places(where, freezes),
         precision=precision(settings),  # type: ignore[arg-type]
         gradient_clip_val=settings.clip_grad,
         callbacks=callbacks,

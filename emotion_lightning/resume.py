@@ -1,8 +1,6 @@
 """Whether a run can be gone on with: it is there, it was not finished, its settings are the same, its state is on disk."""
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-
-from emotion_lightning import settings, tracking
+from emotion_lightning import ranks, settings, tracking
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import MACHINE_FIT, Experiment
 
@@ -14,7 +12,7 @@ def check(experiment: Experiment, run_id: str) -> str:
     """The run's full id, or a UserError that says why it cannot be resumed."""
     client = tracking.connect()
     run = tracking.find(client, run_id)
-    if getattr(rank_zero_only, "rank", 0):
+    if ranks.mine():
         return str(run.info.run_id)  # rank zero has checked, and has opened the run by now
     tracking.sweep(client)
     status = client.get_run(run.info.run_id).info.status

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from emotion_lightning import parts, settings
+from emotion_lightning import parts, ranks, settings
 from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.experiment import Args, Experiment, Settings
 
@@ -168,7 +168,7 @@ def cells(study: Study, overrides: Iterable[str] = ()) -> list[Cell]:
     found = [
         c for arm in study.arms for protocol in study.protocols for c in _cells(study, arm, protocol, by_arm[arm])
     ]
-    if taken := [c for c in found if c.experiment.fit.devices > 1]:
+    if taken := [c for c in found if ranks.of(c.experiment.fit).count > 1]:
         raise UserError(
             f"{taken[0].arm}: fit.devices: a study's runs take one device each; JOBS=n runs several at once"
         )

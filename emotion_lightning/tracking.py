@@ -166,6 +166,7 @@ def _opened(
         mlflow.end_run(RunStatus.to_string(RunStatus.KILLED))
         raise
     except BaseException as error:
+        _ignore_signals()
         if isinstance(error, UserError):
             error.in_run = True
         mlflow.set_tag("failure", f"{type(error).__name__}: {error}"[:500])
@@ -181,7 +182,10 @@ def _fold(experiment: Experiment) -> str:
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
+    """The first SIGTERM or Ctrl-C raises Killed."""
+
     def stop(signum: int, frame: Any) -> None:
+        _ignore_signals()
         raise Killed(signum)
 
     before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
@@ -190,6 +194,13 @@ def signals_raise() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def _ignore_signals() -> None:
+    """torchrun and SLURM may send theirs twice, or while a lost rank is dealt with: MLflow sets a run whose end is cut short
+    to FINISHED when the process exits."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def find(client: MlflowClient, run_id: str) -> Run:

@@ -11,11 +11,10 @@ import mlflow
 import numpy as np
 import torch
 import yaml
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import track
 
-from emotion_lightning import learn, machine, parts, tracking
+from emotion_lightning import distributed, learn, machine, parts, ranks, tracking
 from emotion_lightning.audit import audit
 from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.data import EmotionData
@@ -39,12 +38,15 @@ def train(
     """Runs the experiment; `tags` are added to the run's own, `watch` sees each epoch's figures. None on the ranks of a
     distributed run that only lend a hand."""
     learn.prepare_machine()
-    chief = getattr(rank_zero_only, "rank", 0) == 0
+    here = ranks.of(experiment.fit)
+    chief = here.rank == 0
     console = console if chief else Console(quiet=True)
+    if not chief and here.starter == "lightning":
+        distributed.live_with_parent()
     L.seed_everything(experiment.seed, verbose=False)
     data, model = build(experiment, console)
     if not chief:
-        learn.fit(data, model, work_folder(resume or "other-rank"), lambda *_: None, console)
+        _lend_a_hand(data, model, here, work_folder(resume or "other-rank"))
         return None
     found = audit(data)
     found.stop_if_broken()
@@ -70,6 +72,17 @@ def train(
             _log_model(fitted.kept)
     shutil.rmtree(work)
     return result
+
+
+def _lend_a_hand(data: EmotionData, model: learn.Model, here: ranks.Ranks, work: Path) -> None:
+    """What a rank other than zero does; an estimator needs no second process."""
+    if isinstance(model, EmotionEstimator):
+        return
+    if here.starter == "lightning":
+        learn.fit(data, model, work, lambda *_: None, Console(quiet=True))
+    else:
+        with tracking.signals_raise():
+            learn.fit(data, model, work, lambda *_: None, Console(quiet=True))
 
 
 def refuse_early_look(data: EmotionData) -> None:
@@ -112,7 +125,7 @@ def work_folder(run_id: str) -> Path:
 
 
 def _tags(experiment: Experiment, data: EmotionData, model: learn.Model) -> dict[str, str]:
-    by_lightning = isinstance(model, EmotionClassifier)
+    by_lightning, here = isinstance(model, EmotionClassifier), ranks.of(experiment.fit)
     device = torch.cuda.get_device_name() if by_lightning and learn.on_gpu(experiment.fit) else "cpu"
     tags = {
         "experiment": experiment.name,
@@ -125,7 +138,8 @@ def _tags(experiment: Experiment, data: EmotionData, model: learn.Model) -> dict
         "DEMO": str(experiment.is_demo),
         "LEAKY": str(experiment.is_leaky),
         "machine/precision": learn.precision(experiment.fit) if by_lightning else "scikit-learn",
-        "machine/devices": str(experiment.fit.devices),
+        "machine/devices": str(here.count if by_lightning else 1),
+        "machine/nodes": str(here.machines if by_lightning else 1),
         **machine.tags(device),
         **machine.commit(),
     }

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -13,11 +13,14 @@ from mlflow.tracking import MlflowClient
 REPOSITORY = Path(__file__).parent.parent
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """`emotion-lightning <words>`, started in `folder`."""
-    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
+def start(
+    folder: Path, *words: str, by: Sequence[str] = (), more: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """`emotion-lightning <words>`, started in `folder`; `by`: what stands between python and it, such as torchrun's module
+    with its options; `more`: environment variables."""
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", **(more or {})}
     variables.pop("MLFLOW_TRACKING_URI", None)  # other tests set it for this process
-    command = [sys.executable, "-m", "emotion_lightning", *words]
+    command = [sys.executable, *by, "-m", "emotion_lightning", *words]
     return subprocess.Popen(
         command, cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

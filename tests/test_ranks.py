@@ -1,0 +1,87 @@
+"""Which ranks a run has, from the variables that torchrun and srun set; and what is told where they contradict the settings."""
+
+from pathlib import Path
+
+import pytest
+from processes import finished, start
+
+from emotion_lightning import ranks
+from emotion_lightning.errors import UserError
+from emotion_lightning.experiment import Fit
+from emotion_lightning.ranks import Ranks
+
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "none",
+    "WORLD_SIZE": "4",
+    "LOCAL_WORLD_SIZE": "2",
+    "GROUP_WORLD_SIZE": "2",
+    "RANK": "3",
+    "LOCAL_RANK": "1",
+}
+BATCH_SCRIPT = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "2"}
+SRUN = {**BATCH_SCRIPT, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "2", "SLURM_LOCALID": "0"}
+
+
+def ranks_with(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], devices: int = 1) -> Ranks:
+    for name in {*TORCHRUN, *SRUN}:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return ranks.of(Fit(devices=devices))
+
+
+@pytest.mark.parametrize(
+    ("variables", "devices", "found"),
+    [
+        ({}, 1, Ranks("lightning", 1, 1, 0)),
+        ({}, 2, Ranks("lightning", 1, 2, 0)),
+        ({"LOCAL_RANK": "1"}, 2, Ranks("lightning", 1, 2, 1)),  # as Lightning starts it
+        (TORCHRUN, 1, Ranks("torchrun", 2, 2, 3)),
+        (TORCHRUN, 2, Ranks("torchrun", 2, 2, 3)),
+        (SRUN, 1, Ranks("srun", 2, 2, 2)),
+        ({**SRUN, **TORCHRUN}, 1, Ranks("torchrun", 2, 2, 3)),  # one torchrun a machine, each started by srun
+        (BATCH_SCRIPT, 2, Ranks("lightning", 1, 2, 0)),
+        ({**BATCH_SCRIPT, "SLURM_NTASKS": "1"}, 1, Ranks("lightning", 1, 1, 0)),
+    ],
+)
+def test_ranks_are_what_the_starter_says(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], devices: int, found: Ranks
+) -> None:
+    assert ranks_with(monkeypatch, variables, devices) == found
+
+
+@pytest.mark.parametrize(
+    ("variables", "devices", "message"),
+    [
+        (TORCHRUN, 4, "fit.devices: 4, but torchrun started 2 on each machine"),
+        (SRUN, 3, "fit.devices: 3, but srun started 2 on each machine"),
+        ({**TORCHRUN, "WORLD_SIZE": "3"}, 1, "the same number of processes"),
+        ({**SRUN, "SLURM_NTASKS": "3"}, 1, "srun started 3 tasks on 2 machines; say --ntasks-per-node"),
+        ({**SRUN, "SLURM_NTASKS_PER_NODE": ""}, 1, "srun started 4 tasks on 2 machines; say --ntasks-per-node"),
+        (BATCH_SCRIPT, 1, "put srun before the command"),
+    ],
+)
+def test_a_contradiction_is_told(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], devices: int, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        ranks_with(monkeypatch, variables, devices)
+
+
+def test_errors_of_ranks_other_than_zero_say_whose_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks_with(monkeypatch, {**TORCHRUN, "RANK": "0"})
+    assert ranks.signed("no corpus") == "no corpus"
+    monkeypatch.setenv("RANK", "3")
+    assert ranks.signed("no corpus").startswith("rank 3 on ")
+
+
+@pytest.mark.parametrize("command", ["train", "study"])
+def test_a_contradiction_is_one_line_and_leaves_nothing(tmp_path: Path, command: str) -> None:
+    said = finished(start(tmp_path, command, "demo", more=BATCH_SCRIPT), 2)
+    assert "put srun before the command" in said and len(said.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_on_several_ranks_is_refused(tmp_path: Path) -> None:
+    said = finished(start(tmp_path, "study", "demo", more=TORCHRUN), 2)
+    assert "a study's runs take one device each" in said
