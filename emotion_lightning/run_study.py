@@ -1,5 +1,6 @@
 """Runs a study: what has finished is left alone, what was killed goes on, what failed or is new is run."""
 
+import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
@@ -92,6 +93,11 @@ def _run_on(
 def _engine(choice: Choice) -> Engine:
     if choice.name == "processes":
         return Processes(choice.jobs or 1)
+    # Both are read when Ray is imported. Its messages on dead processes are the study's to tell, and in one line; a Ray of
+    # this machine alone listens on 127.0.0.1 only, by a switch whose name is of the systems where that is the default.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+    if not os.environ.get("RAY_ADDRESS"):
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         from emotion_lightning.ray_engine import Cluster
     except ModuleNotFoundError:

@@ -14,7 +14,7 @@ ORDER = [
     "disk", "cache", "augment", "rows", "batches", "reads", "data", "harmonics", "likeness", "audit", "models",
     "metrics", "statistics", "schedule", "classifier", "estimator", "lr_search", "callbacks", "learn", "servable",
     "machine", "tracking", "ledger", "report", "outcome", "train", "audit_view", "predict", "resume", "engine", "workers",
-    "ray_engine", "study_view", "run_study", "download", "verify", "ui", "study_commands", "cli", "__main__",
+    "ray_cluster", "ray_engine", "study_view", "run_study", "download", "verify", "ui", "study_commands", "cli", "__main__",
 ]  # fmt: skip
 TORCHLESS = ("errors", "parts", "experiment", "settings", "study", "claims", "schedule", "study_commands", "cli")
 HEAVY = {

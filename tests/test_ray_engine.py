@@ -1,6 +1,7 @@
 """Studies on a Ray cluster of two nodes, which have addresses of their own on this machine: one of them is killed."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,10 +14,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import REPOSITORY, finished, runs, start, until
+from processes import REPOSITORY, finished, has_checkpoint, runs, start, until
 from test_run_study import STUDY, prepared, statuses, table
 
+from emotion_lightning.errors import UserError
+
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'emotion-lightning[cluster]'")
+
+from emotion_lightning import ray_cluster
+
 LONG = {**STUDY, "arms": {"tiny_svm": None, "tiny_cnn": {"set": {"fit.stages.main.epochs": 40}}}}
 ENDLESS = {**STUDY, "arms": {"tiny_cnn": {"set": {"fit.stages.main.epochs": 2000}}}}
 
@@ -29,7 +35,7 @@ class Nodes:
     port: int
     started: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
-    def start(self, address: str) -> None:
+    def start(self, address: str, package: Path = REPOSITORY) -> None:
         which = ["--address", f"127.0.0.2:{self.port}"]
         if not self.started:
             which = ["--head", "--port", str(self.port), "--temp-dir", self.folder, "--include-dashboard", "false"]
@@ -37,9 +43,7 @@ class Nodes:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *which, *options]
         said = Path(self.folder) / f"{address}.txt"
         with said.open("w") as out:
-            process = subprocess.Popen(
-                command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=out, text=True
-            )
+            process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(package)}, stdout=out, text=True)
         self.started[address] = process
         until(lambda: "Ray runtime started" in said.read_text(), process)
 
@@ -117,6 +121,22 @@ def test_a_study_whose_node_is_killed_ends_with_the_table_of_one_on_processes(
 
 
 @pytest.mark.slow
+def test_a_study_killed_on_a_cluster_leaves_nothing_that_writes_and_goes_on_there(
+    cluster: Nodes, tmp_path: Path, demo_data: Path
+) -> None:
+    folder = prepared(tmp_path, demo_data, {**LONG, "protocols": {"paper_random": None}})
+    process = start(folder, "study", "tiny", "--engine", "ray", "--jobs", "1")
+    until(lambda: has_checkpoint(folder), process)
+    (worker,) = running(folder)
+    left = psutil.Process(int(worker.split()[0]))
+    process.kill()
+    process.communicate()
+    assert psutil.wait_procs([left], 60)[1] == []
+    finished(start(folder, "study", "tiny", "--engine", "ray", "--jobs", "1"))
+    assert statuses(folder) == {"FINISHED": 2}
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_the_runs_as_killed_and_the_cluster_of_this_machine(
     one_thread: None, tmp_path: Path, demo_data: Path
 ) -> None:
@@ -161,3 +181,67 @@ def listening(process: psutil.Process) -> list:
     with suppress(psutil.Error):
         return [c for c in process.net_connections() if c.status == psutil.CONN_LISTEN and c.laddr]
     return []
+
+
+@pytest.mark.slow
+def test_a_node_with_other_code_is_refused_before_anything_is_run(
+    cluster: Nodes, tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.kill("127.0.0.3")
+    shutil.copytree(REPOSITORY / "emotion_lightning", tmp_path / "other" / "emotion_lightning")
+    (tmp_path / "other" / "emotion_lightning" / "reads.py").open("a").write("# newer\n")
+    cluster.start("127.0.0.4", tmp_path / "other")
+    folder = prepared(tmp_path / "study", demo_data)
+    said = finished(start(folder, "study", "tiny", "--engine", "ray"), 2)
+    assert "node 127.0.0.4 has another version of emotion_lightning installed" in said and "Traceback" not in said
+    assert not runs(folder)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_told_in_one_line(
+    one_thread: None, tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = prepared(tmp_path, demo_data)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.2:1")
+    said = finished(start(folder, "study", "tiny", "--engine", "ray"), 2)
+    assert (
+        said.startswith("error: RAY_ADDRESS=127.0.0.2:1: no Ray cluster can be joined there")
+        and said.count("\n") == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "jobs", "gpus", "at_once", "processors"),
+    [
+        ([(2, 0)], None, 0, 2, 1),  # as many as there are processors
+        ([(8, 0), (4, 0)], 3, 0, 3, 4),
+        ([(5, 0), (1, 0)], 2, 0, 2, 2),  # not 3: the second would fit nowhere
+        ([(4, 0)], 9, 0, 9, 1),  # the rest waits
+        ([(16, 2), (8, 0)], None, 1, 2, 8),  # one a GPU
+        ([(16, 2), (8, 0)], None, 0.25, 8, 2),
+        ([(16, 2)], None, 0.4, 4, 4),  # two a GPU: a run's share is of one
+        ([(0, 0)], None, 0, 1, 1),  # a head alone, whose cluster grows by what waits
+    ],
+)
+def test_a_cluster_is_divided_into_runs(
+    nodes: list[tuple[int, float]], jobs: int | None, gpus: float, at_once: int, processors: int
+) -> None:
+    assert ray_cluster.divide(nodes, jobs, gpus) == (at_once, processors)
+
+
+def test_a_store_of_this_machine_is_refused_where_the_cluster_has_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for local in ("", "sqlite:////shared/mlflow.db", "http://127.0.0.1:5000", "http://localhost:5000"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", local)
+        with pytest.raises(UserError, match=r"other machines \(elsewhere\).*set MLFLOW_TRACKING_URI"):
+            ray_cluster.refuse_local_store({socket.gethostname(), "elsewhere"})
+        ray_cluster.refuse_local_store({socket.gethostname()})
+    for server in ("http://mlflow.lab:5000", "postgresql://mlflow.lab/runs"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+        ray_cluster.refuse_local_store({socket.gethostname(), "elsewhere"})
+
+
+def test_gpus_are_asked_for_where_there_are_any() -> None:
+    assert [ray_cluster.gpus_of_a_run(None, there) for there in ([0, 0], [0, 4])] == [0, 1]
+    assert ray_cluster.gpus_of_a_run(0.25, [0, 4]) == 0.25
+    with pytest.raises(UserError, match=r"GPUS=0\.25: the cluster has no GPU"):
+        ray_cluster.gpus_of_a_run(0.25, [0, 0])
