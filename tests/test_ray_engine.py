@@ -24,6 +24,7 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'emotion-li
 from emotion_lightning import ray_cluster
 
 LONG = {**STUDY, "arms": {"tiny_svm": None, "tiny_cnn": {"set": {"fit.stages.main.epochs": 40}}}}
+PATIENCE = 600  # seconds: two nodes and their processes start on one machine, and each imports torch
 ENDLESS = {**STUDY, "arms": {"tiny_cnn": {"set": {"fit.stages.main.epochs": 2000}}}}
 
 
@@ -45,7 +46,7 @@ class Nodes:
         with said.open("w") as out:
             process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(package)}, stdout=out, text=True)
         self.started[address] = process
-        until(lambda: "Ray runtime started" in said.read_text(), process)
+        until(lambda: "Ray runtime started" in said.read_text(), process, PATIENCE)
 
     def processes(self, address: str) -> list[psutil.Process]:
         own = psutil.Process(self.started[address].pid)
@@ -104,7 +105,7 @@ def test_a_study_whose_node_is_killed_ends_with_the_table_of_one_on_processes(
 ) -> None:
     local, folder = (prepared(tmp_path / name, demo_data, LONG) for name in ("local", "cluster"))
     process = start(folder, "study", "tiny", "--engine", "ray")
-    until(lambda: on_node(cluster, "127.0.0.3", folder), process)
+    until(lambda: on_node(cluster, "127.0.0.3", folder), process, PATIENCE)
     (killed,) = on_node(cluster, "127.0.0.3", folder)
     cluster.kill("127.0.0.3")
     said = finished(process)
@@ -126,7 +127,7 @@ def test_a_study_killed_on_a_cluster_leaves_nothing_that_writes_and_goes_on_ther
 ) -> None:
     folder = prepared(tmp_path, demo_data, {**LONG, "protocols": {"paper_random": None}})
     process = start(folder, "study", "tiny", "--engine", "ray", "--jobs", "1")
-    until(lambda: has_checkpoint(folder), process)
+    until(lambda: has_checkpoint(folder), process, PATIENCE)
     (worker,) = running(folder)
     left = psutil.Process(int(worker.split()[0]))
     process.kill()
@@ -142,7 +143,7 @@ def test_ctrl_c_ends_the_runs_as_killed_and_the_cluster_of_this_machine(
 ) -> None:
     folder = prepared(tmp_path, demo_data, ENDLESS)
     process = start(folder, "study", "tiny", "--engine", "ray", "--jobs", "2")
-    until(lambda: len(list((folder / "mlruns" / "checkpoints").glob("*/last.ckpt"))) == 2, process)
+    until(lambda: len(list((folder / "mlruns" / "checkpoints").glob("*/last.ckpt"))) == 2, process, PATIENCE)
     children = psutil.Process(process.pid).children(recursive=True)
     assert {c.laddr.ip.removeprefix("::ffff:") for child in children for c in listening(child)} == {"127.0.0.1"}
     process.send_signal(signal.SIGINT)
@@ -160,7 +161,7 @@ def test_a_run_whose_process_dies_on_a_cluster_is_started_once_more_and_then_tol
     process = start(folder, "study", "tiny", "--engine", "ray")
     seen: set[str] = set()
     for _ in range(2):
-        until(lambda: running(folder) - seen, process)
+        until(lambda: running(folder) - seen, process, PATIENCE)
         (worker,) = running(folder) - seen
         seen.add(worker)
         psutil.Process(int(worker.split()[0])).kill()
