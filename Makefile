@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 EMOTION := $(BIN)/emotion-lightning $(if $(PARTS),--parts "$(PARTS)")
+ENGINES = $(if $(ENGINE),--engine $(ENGINE)) $(if $(GPUS),--gpus $(GPUS))
 FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev train study ablation honesty audit report compare data predict experiments ui bench bench-check test test-all lint clean
+.PHONY: help setup setup-dev setup-cluster train study ablation honesty audit report compare data predict experiments ui bench bench-check test test-all lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,16 +17,16 @@ train: setup ## train and track one experiment: EXP=demo [SET="key.path=value �
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make train EXP=demo (make experiments lists them)'; exit 2; }
 	@$(EMOTION) train "$(EXP)" $(SET) $(FOLDERS) $(if $(RESUME),--resume "$(RESUME)")
 
-study: setup ## train what a study is missing and write reports/STUDY: STUDY=demo [JOBS=n] [SET=…] [DATA=dir] [CACHE=dir]
+study: setup $(if $(filter ray,$(ENGINE)),setup-cluster) ## train what a study is missing and write reports/STUDY: STUDY=demo [JOBS=n] [ENGINE=ray] [GPUS=0.5] [SET=…] [DATA=dir] [CACHE=dir]
 	@test -n "$(STUDY)" || { echo 'error: STUDY is missing, for example: make study STUDY=demo (experiments/studies has them)'; exit 2; }
-	@$(EMOTION) study "$(STUDY)" $(SET) $(FOLDERS) $(if $(JOBS),--jobs $(JOBS))
+	@$(EMOTION) study "$(STUDY)" $(SET) $(FOLDERS) $(if $(JOBS),--jobs $(JOBS)) $(ENGINES)
 
 ablation: ## the paper's table beside ours, under both protocols: make study STUDY=ablation
 	@$(MAKE) --no-print-directory study STUDY=ablation
 
-honesty: setup ## one model under leaky rows, by clip, by speaker, by sentence: EXP=svm [FOLDS=n] [JOBS=n] [SET=…] [DATA=dir]
+honesty: setup $(if $(filter ray,$(ENGINE)),setup-cluster) ## one model under leaky rows, by clip, by speaker, by sentence: EXP=svm [FOLDS=n] [JOBS=n] [ENGINE=ray] [SET=…] [DATA=dir]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make honesty EXP=svm'; exit 2; }
-	@$(EMOTION) honesty "$(EXP)" $(SET) $(FOLDERS) $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
+	@$(EMOTION) honesty "$(EXP)" $(SET) $(FOLDERS) $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS)) $(ENGINES)
 
 audit: setup ## who stands on both sides of a split? EXP=svm [PROTOCOL=speaker_folds] [SET=…] [DATA=dir]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make audit EXP=svm PROTOCOL=speaker_folds'; exit 2; }
@@ -75,6 +76,7 @@ clean: ## remove .venv and the cache of features, never mlruns/ or data/
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
+setup-cluster: $(VENV)/.installed-cluster
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: Python 3.11 or newer is needed; PYTHON=python3.12 names one'; exit 2; }
@@ -87,4 +89,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-cluster: $(VENV)/.installed
+	@$(PIP) --editable '.[cluster]'
 	@touch $@

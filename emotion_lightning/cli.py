@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emotion_lightning import parts, ranks, settings
+from emotion_lightning.engine import Choice, Name
 from emotion_lightning.errors import UserError
 
 app = typer.Typer(
@@ -33,6 +34,14 @@ DataDir = Annotated[
 CacheDir = Annotated[
     Path | None, typer.Option("--cache", help="folder for cached waveforms and features (data.cache)")
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", help="runs at once, each a process: 1, on a cluster as many as it has processors or GPUs"),
+]
+EngineName = Annotated[
+    Name, typer.Option("--engine", help="what the runs are: processes of this machine, or tasks on a Ray cluster")
+]
+Gpus = Annotated[float | None, typer.Option("--gpus", help="GPU of a run on a cluster: 1, or a share such as 0.25")]
 
 
 @app.callback()
@@ -157,7 +166,9 @@ def study(
     overrides: Overrides = None,
     data: DataDir = None,
     cache: CacheDir = None,
-    jobs: Annotated[int, typer.Option("--jobs", help="runs at once, each a process")] = 1,
+    jobs: Jobs = None,
+    engine: EngineName = "processes",
+    gpus: Gpus = None,
 ) -> None:
     """Train what a study is missing and write its table: reports/STUDY/index.html.
 
@@ -166,7 +177,8 @@ def study(
     from emotion_lightning import study_commands
 
     with _told_when_stopped(f"study {name}"):
-        complete = study_commands.study(name, [*(overrides or []), *_folders(data, cache)], jobs, console)
+        said = [*(overrides or []), *_folders(data, cache)]
+        complete = study_commands.study(name, said, Choice(engine, jobs, gpus), console)
     if not complete:
         raise typer.Exit(1)
 
@@ -178,14 +190,16 @@ def honesty(
     data: DataDir = None,
     cache: CacheDir = None,
     folds: Annotated[int | None, typer.Option("--folds", help="run only so many folds of each protocol")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", help="runs at once, each a process")] = 1,
+    jobs: Jobs = None,
+    engine: EngineName = "processes",
+    gpus: Gpus = None,
 ) -> None:
     """One model under four protocols: leaky rows, by clip, by speaker, by sentence; one table and one figure."""
     from emotion_lightning import study_commands
 
     with _told_when_stopped(f"honesty of {name}"):
         said = [*(overrides or []), *_folders(data, cache)]
-        complete = study_commands.honesty(name, said, folds, jobs, console)
+        complete = study_commands.honesty(name, said, folds, Choice(engine, jobs, gpus), console)
     if not complete:
         raise typer.Exit(1)
 

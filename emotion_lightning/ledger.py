@@ -64,7 +64,7 @@ class Plan(Settings):
 
 @dataclass(frozen=True)
 class State:
-    """What became of a cell. `missing`: no run; `killed`: can be gone on with here."""
+    """What became of a cell. `missing`: no run; `killed`: can be gone on with where its checkpoint is."""
 
     status: Literal["finished", "running", "killed", "failed", "missing"]
     run: Run | None = None
@@ -112,7 +112,7 @@ def plan(study: Study, cells: Sequence[Cell], overrides: Sequence[str], reasons:
 
 
 def states(client: MlflowClient, signatures: Iterable[str]) -> dict[str, State]:
-    """The state of each signature: a finished run wins, then one that runs, was killed here, failed."""
+    """The state of each signature: a finished run wins, then one that runs, was killed (here first), failed."""
     wanted, found = set(signatures), defaultdict[str, list[Run]](list)
     for run in tracking.runs(client):
         if (signature := run.data.tags.get("signature", "")) in wanted:
@@ -123,6 +123,14 @@ def states(client: MlflowClient, signatures: Iterable[str]) -> dict[str, State]:
 def state(client: MlflowClient, signature: str) -> State:
     """The state of one signature."""
     return _state(list(tracking.runs(client, f"tags.signature = '{signature}'")))
+
+
+def end_dead(client: MlflowClient, signature: str, parent_id: str) -> State:
+    """The state of a cell whose process is gone: what it left RUNNING becomes KILLED."""
+    for run in tracking.runs(client, f"tags.signature = '{signature}' and attributes.status = 'RUNNING'"):
+        if run.data.tags.get(PARENT) == parent_id:  # else it is another study's
+            client.set_terminated(run.info.run_id, "KILLED")
+    return state(client, signature)
 
 
 def _state(runs: Sequence[Run]) -> State:
@@ -136,9 +144,9 @@ def _state(runs: Sequence[Run]) -> State:
         run_id = by["RUNNING"][0].info.run_id
         reason = f"still running on {host}; if it is not, delete run {run_id[:8]} on MLflow's page and start the study again"
         return State("running", by["RUNNING"][0], reason)
-    here = [run for run in by["KILLED"] if run.data.tags.get("machine/host") == socket.gethostname()]
-    if here:
-        return State("killed", here[0], "killed before it had finished")
+    if by["KILLED"]:
+        here = [run for run in by["KILLED"] if run.data.tags.get("machine/host") == socket.gethostname()]
+        return State("killed", (here or by["KILLED"])[0], "killed before it had finished")
     if by["FAILED"]:
         return State("failed", by["FAILED"][0], by["FAILED"][0].data.tags.get("failure", "failed"))
     return State("missing")

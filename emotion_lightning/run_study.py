@@ -1,21 +1,23 @@
 """Runs a study: what has finished is left alone, what was killed goes on, what failed or is new is run."""
 
-import signal
+import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from statistics import fmean
 
 from filelock import FileLock, Timeout
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from emotion_lightning import ledger, machine, tracking
+from emotion_lightning import ledger, tracking
+from emotion_lightning.engine import Choice, Engine, Job, News
 from emotion_lightning.errors import UserError
 from emotion_lightning.schedule import cycles
 from emotion_lightning.study import Cell, Study
 from emotion_lightning.study_view import View
-from emotion_lightning.workers import Job, News, Worker, wait_for_news
+from emotion_lightning.workers import Processes
 
 STARTS = 2  # of a cell whose process dies
 
@@ -24,18 +26,18 @@ def run_study(
     study: Study,
     cells: Sequence[Cell],
     overrides: Sequence[str],
-    jobs: int,
+    choice: Choice,
     console: Console,
     conclude: Callable[[], None],
 ) -> dict[str, str]:
-    """Trains those of `cells`, spelt out with `overrides`, that are missing, on `jobs` processes; then calls `conclude`,
+    """Trains those of `cells`, spelt out with `overrides`, that are missing, on the engine chosen; then calls `conclude`,
     which writes the report while the study's run is still RUNNING. Returns the cells without a finished run by name, with
     the reason of each."""
     place = tracking.ROOT / "studies" / f"{study.name}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(place, timeout=0):
-            return _run(study, cells, overrides, jobs, console, conclude)
+        with FileLock(place, timeout=0), tracking.signals_raise():
+            return _run(study, cells, overrides, choice, console, conclude)
     except Timeout:
         raise UserError(f"study {study.name} is being run here already; two at once would double its runs") from None
 
@@ -44,22 +46,36 @@ def _run(
     study: Study,
     cells: Sequence[Cell],
     overrides: Sequence[str],
-    jobs: int,
+    choice: Choice,
     console: Console,
     conclude: Callable[[], None],
 ) -> dict[str, str]:
     client = tracking.connect()
     tracking.sweep(client)
+    states = ledger.states(client, [cell.experiment.signature() for cell in cells])
+    done = all(state.status == "finished" for state in states.values())
+    with closing(_engine(Choice() if done else choice)) as engine:  # no cluster is joined for nothing
+        return _run_on(engine, client, study, cells, overrides, console, conclude)
+
+
+def _run_on(
+    engine: Engine,
+    client: MlflowClient,
+    study: Study,
+    cells: Sequence[Cell],
+    overrides: Sequence[str],
+    console: Console,
+    conclude: Callable[[], None],
+) -> dict[str, str]:
     parent = ledger.open_parent(client, ledger.plan(study, cells, overrides, {}), cells[0]).info.run_id
     status = "FAILED"
     try:
-        runner = _Runner(client, study.name, parent, cells, jobs, console)
-        with tracking.signals_raise():
-            try:
-                runner.work()
-            finally:
-                ledger.write_plan(client, parent, ledger.plan(study, cells, overrides, runner.reasons))
-            conclude()
+        runner = _Runner(client, study.name, parent, cells, engine, console)
+        try:
+            runner.work()
+        finally:
+            ledger.write_plan(client, parent, ledger.plan(study, cells, overrides, runner.reasons))
+        conclude()
         status = "FINISHED"
     except tracking.Killed as killed:
         status, killed.run_id = "KILLED", parent
@@ -74,13 +90,28 @@ def _run(
     }
 
 
+def _engine(choice: Choice) -> Engine:
+    if choice.name == "processes":
+        return Processes(choice.jobs or 1)
+    # Both are read when Ray is imported. Its messages on dead processes are the study's to tell, and in one line; a Ray of
+    # this machine alone listens on 127.0.0.1 only, by a switch whose name is of the systems where that is the default.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+    if not os.environ.get("RAY_ADDRESS"):
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        from emotion_lightning.ray_engine import Cluster
+    except ModuleNotFoundError:
+        raise UserError("ENGINE=ray: Ray is not installed; pip install 'emotion-lightning[cluster]'") from None
+    return Cluster(choice)
+
+
 class _Runner:
-    """Hands cells to workers until none is left. `reasons`: by signature, why a cell could not be run."""
+    """Hands cells to the engine until none is left. `reasons`: by signature, why a cell could not be run."""
 
     def __init__(
-        self, client: MlflowClient, study: str, parent: str, cells: Sequence[Cell], jobs: int, console: Console
+        self, client: MlflowClient, study: str, parent: str, cells: Sequence[Cell], engine: Engine, console: Console
     ):
-        self.client, self.study, self.parent, self.jobs = client, study, parent, jobs
+        self.client, self.study, self.parent, self.engine = client, study, parent, engine
         self.cells = {cell.experiment.signature(): cell for cell in reversed(cells)}
         states = ledger.states(client, self.cells)
         self.reasons: dict[str, str] = {}
@@ -95,59 +126,50 @@ class _Runner:
                 if "seconds" in state.run.data.metrics:
                     self.seconds[self.cells[signature].arm].append(state.run.data.metrics["seconds"])
         self.view = View(console, len(self.cells), len(self.cells) - len(self.queue))
-        self.workers: dict[int, Worker] = {}
-        self.busy: dict[int, tuple[str, float, int]] = {}  # worker → signature, when it began, epochs done
+        self.busy: dict[int, tuple[str, float, int]] = {}  # slot → signature, when it began, epochs done
         self.starts = Counter[str]()
 
     def work(self) -> None:
-        count = min(self.jobs, len(self.queue))
+        count = min(self.engine.jobs, len(self.queue))
         self.view.announce(len(self.queue), count)
-        # by `jobs` and not by how many cells are left, so that a study gone on with computes as an unbroken one
-        threads = max(1, machine.cores() // self.jobs)
         try:
             with self.view.progress:
                 while self.queue or self.busy:
-                    for number in range(count):
-                        if number not in self.busy and self.queue:
-                            self._start(number, threads)
+                    for slot in range(count):
+                        if slot not in self.busy and self.queue:
+                            self._start(slot)
                     self.view.time_left(self._time_left())
-                    wait_for_news(list(self.workers.values()), 1.0)
-                    for number in list(self.busy):
-                        while number in self.busy and (news := self.workers[number].news()):
-                            self._hear(number, news)
+                    for slot, news in self.engine.news(1.0):
+                        if slot in self.busy:  # else it died while it had nothing to do
+                            self._hear(slot, news)
         except BaseException:
-            for worker in self.workers.values():
-                worker.end(signal.SIGTERM)
+            self.engine.stop()
+            for signature, _, _ in self.busy.values():
+                ledger.end_dead(self.client, signature, self.parent)
             raise
-        for worker in self.workers.values():
-            worker.end()
 
-    def _start(self, number: int, threads: int) -> None:
+    def _start(self, slot: int) -> None:
         signature = self.queue.popleft()
         cell, state = self.cells[signature], ledger.state(self.client, signature)
         if state.status in ("finished", "running"):  # by another study, since this one began
             self.view.skip(1, f"{cell}: {state.reason or 'has finished meanwhile'}")
             return
-        if number not in self.workers:
-            self.workers[number] = Worker(threads)
         resume = state.run.info.run_id if state.status == "killed" and state.run else None
-        self.workers[number].start(Job(cell.experiment, ledger.tags(self.study, cell, self.parent), resume))
-        self.busy[number] = signature, time.monotonic(), 0
+        self.engine.start(slot, Job(cell.experiment, ledger.tags(self.study, cell, self.parent), resume))
+        self.busy[slot] = signature, time.monotonic(), 0
         self.starts[signature] += 1
-        self.view.begin(number, cell, _epochs(cell))
+        self.view.begin(slot, cell, _epochs(cell))
 
-    def _hear(self, number: int, news: News) -> None:
-        signature, began, _ = self.busy[number]
+    def _hear(self, slot: int, news: News) -> None:
+        signature, began, _ = self.busy[slot]
         cell = self.cells[signature]
         if news.kind == "epoch":
-            self.busy[number] = signature, began, news.epoch + 1
-            self.view.epoch(number, news.epoch, _epochs(cell), news.figures or {})
+            self.busy[slot] = signature, began, news.epoch + 1
+            self.view.epoch(slot, news.epoch, _epochs(cell), news.figures or {})
             return
-        del self.busy[number]
+        del self.busy[slot]
         if news.kind == "died":
-            self.workers.pop(number).end()
-            tracking.sweep(self.client)
-            state = ledger.state(self.client, signature)
+            state = ledger.end_dead(self.client, signature, self.parent)
             if state.status == "finished" and state.run:  # it died after its work was done
                 news = News("finished", figures=dict(state.run.data.metrics))
         again = news.kind == "died" and self.starts[signature] < STARTS
@@ -157,7 +179,7 @@ class _Runner:
             text = f"test UAR {(news.figures or {})['test/uar']:.3f}, {seconds:.0f} s"
         else:
             text = self.reasons[signature] = news.text
-        self.view.end(number, text + (", started again" if again else ""), counts=not again)
+        self.view.end(slot, text + (", started again" if again else ""), counts=not again)
         if again:
             del self.reasons[signature]
             self.queue.appendleft(signature)

@@ -8,30 +8,29 @@ from rich.markup import escape
 from rich.table import Table
 
 from emotion_lightning import study as studies
+from emotion_lightning.engine import Choice
 from emotion_lightning.errors import UserError
 
 REPORTS = Path("reports")
 
 
-def study(name: str, overrides: list[str], jobs: int, console: Console) -> bool:
+def study(name: str, overrides: list[str], choice: Choice, console: Console) -> bool:
     """Runs what is missing, writes the report and logs it to the study's run; False if the table has gaps."""
-    return _run(studies.load(name), overrides, jobs, console)
+    return _run(studies.load(name), overrides, choice, console)
 
 
-def honesty(name: str, overrides: list[str], folds: int | None, jobs: int, console: Console) -> bool:
+def honesty(name: str, overrides: list[str], folds: int | None, choice: Choice, console: Console) -> bool:
     """The same for one experiment under leaky rows and three honest protocols."""
     if folds is not None and folds < 1:
         raise UserError(f"FOLDS={folds}: at least one fold is needed")
-    return _run(studies.honesty(name, overrides, folds), overrides, jobs, console)
+    return _run(studies.honesty(name, overrides, folds), overrides, choice, console)
 
 
-def _run(chosen: studies.Study, overrides: list[str], jobs: int, console: Console) -> bool:
-    if jobs < 1:
-        raise UserError(f"JOBS={jobs}: at least one process is needed")
+def _run(chosen: studies.Study, overrides: list[str], choice: Choice, console: Console) -> bool:
     cells = studies.cells(chosen, overrides)
     from emotion_lightning.run_study import run_study
 
-    missing = run_study(chosen, cells, overrides, jobs, console, lambda: _report(chosen.name, console))
+    missing = run_study(chosen, cells, overrides, choice, console, lambda: _report(chosen.name, console))
     for reason, count in Counter(missing.values()).items():
         console.print(
             f"{count} run{'s' * (count > 1)} missing: {reason}", markup=False, highlight=False, soft_wrap=True

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import mlflow
 from filelock import FileLock
@@ -46,6 +47,12 @@ def store() -> str:
 
 def _local_uri() -> str:
     return f"sqlite:///{(ROOT / 'mlflow.db').resolve()}"
+
+
+def shared() -> bool:
+    """Whether other machines reach the store: it is neither a file nor on this machine's own address."""
+    place = urlparse(store())
+    return not place.scheme.startswith(("sqlite", "file")) and place.hostname not in ("localhost", "127.0.0.1", "::1")
 
 
 def connect() -> MlflowClient:

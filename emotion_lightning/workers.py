@@ -1,6 +1,6 @@
-"""Processes that train one run after another: torch is imported once a worker, not once a run.
+"""The engine of one machine: processes that train one run after another, so that torch is imported once a process.
 
-A worker is talked to over a pipe and dies with the process that started it, so a killed study leaves nothing behind that
+A process is talked to over a pipe and dies with the one that started it, so a killed study leaves nothing behind that
 still writes. It has its own session: Ctrl-C reaches it as one SIGTERM from its parent, and its run ends as KILLED.
 """
 
@@ -9,32 +9,44 @@ import os
 import signal
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Literal
 
-from rich.console import Console
-
-from emotion_lightning.errors import UserError
-from emotion_lightning.experiment import Experiment
+from emotion_lightning import machine
+from emotion_lightning.engine import Job, News, do
 
 
-@dataclass(frozen=True)
-class Job:
-    experiment: Experiment
-    tags: dict[str, str]
-    resume: str | None
+class Processes:
+    """One process a slot, started with its first job. The cores are divided by `jobs`, not by how many cells are left, so
+    that a study gone on with computes as an unbroken one."""
 
+    def __init__(self, jobs: int):
+        self.jobs = jobs
+        self.threads = max(1, machine.cores() // jobs)
+        self.workers: dict[int, Worker] = {}
 
-@dataclass(frozen=True)
-class News:
-    """`epoch`: one is done; `finished`; `refused`: a UserError before a run was opened; `failed`: the run FAILED;
-    `died`: the process is gone (out of memory, a signal)."""
+    def start(self, slot: int, job: Job) -> None:
+        if slot not in self.workers:
+            self.workers[slot] = Worker(self.threads)
+        self.workers[slot].start(job)
 
-    kind: Literal["epoch", "finished", "refused", "failed", "died"]
-    epoch: int = 0
-    text: str = ""
-    figures: dict[str, float] | None = None
+    def news(self, seconds: float) -> list[tuple[int, News]]:
+        wait([worker.pipe for worker in self.workers.values()], seconds)
+        heard = []
+        for slot, worker in list(self.workers.items()):
+            while slot in self.workers and (news := worker.news()):
+                heard.append((slot, news))
+                if news.kind == "died":
+                    self.workers.pop(slot).end()
+        return heard
+
+    def stop(self) -> None:
+        for worker in self.workers.values():
+            worker.terminate()
+        self.close()
+
+    def close(self) -> None:
+        for slot in list(self.workers):
+            self.workers.pop(slot).end()
 
 
 class Worker:
@@ -69,20 +81,16 @@ class Worker:
             cause = signal.Signals(-code).name if code < 0 else f"exit status {code}"
             return News("died", text=f"its process died ({cause}{'; out of memory?' if code == -9 else ''})")
 
-    def end(self, signum: signal.Signals | None = None) -> None:
-        """Lets it finish (None), or terminates its run; waits until it is gone."""
-        if signum is None:
-            with suppress(OSError):
-                self.pipe.send(None)
-        elif self.process.is_alive():
-            os.kill(self.process.pid or 0, signum)
+    def terminate(self) -> None:
+        if self.process.is_alive():
+            os.kill(self.process.pid or 0, signal.SIGTERM)
+
+    def end(self) -> None:
+        """Lets it finish what it does; waits until it is gone."""
+        with suppress(OSError):
+            self.pipe.send(None)
         self.process.join()
         self.pipe.close()
-
-
-def wait_for_news(workers: list[Worker], seconds: float) -> None:
-    """Returns when any worker has something to say, or after so many seconds."""
-    wait([worker.pipe for worker in workers], seconds)
 
 
 def _serve(pipe: Connection, threads: int) -> None:
@@ -91,9 +99,14 @@ def _serve(pipe: Connection, threads: int) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     import torch
 
+    from emotion_lightning.tracking import Killed
+
     torch.set_num_threads(threads)
-    while (job := _next(pipe)) is not None:
-        pipe.send(_do(job, pipe))
+    try:
+        while (job := _next(pipe)) is not None:
+            pipe.send(do(job, pipe.send))
+    except Killed as killed:
+        os._exit(128 + killed.signum)
 
 
 def _next(pipe: Connection) -> Job | None:
@@ -107,30 +120,3 @@ def _die_with_parent() -> None:
     if parent:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _resumable(job: Job) -> str | None:
-    """The run to go on in; None, for a new one, where it cannot be gone on with."""
-    from emotion_lightning.resume import check
-
-    with suppress(UserError):
-        return check(job.experiment, job.resume) if job.resume else None
-    return None
-
-
-def _do(job: Job, pipe: Connection) -> News:
-    from emotion_lightning.tracking import Killed
-    from emotion_lightning.train import train
-
-    def watch(figures: dict[str, float], epoch: int) -> None:
-        pipe.send(News("epoch", epoch, figures=figures))
-
-    try:
-        result: Any = train(job.experiment, Console(quiet=True), _resumable(job), job.tags, watch)
-    except UserError as error:
-        return News("failed" if error.in_run else "refused", text=" ".join(str(error).split("\n")[:3]))
-    except Killed as killed:
-        os._exit(128 + killed.signum)
-    except Exception as error:
-        return News("failed", text=f"{type(error).__name__}: {error}".split("\n")[0][:300])
-    return News("finished", figures=result.figures)

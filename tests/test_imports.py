@@ -13,22 +13,15 @@ ORDER = [
     "errors", "parts", "experiment", "ranks", "settings", "study", "claims", "corpora", "protocols", "audio", "features",
     "disk", "cache", "augment", "rows", "batches", "reads", "data", "harmonics", "likeness", "audit", "models",
     "metrics", "statistics", "schedule", "classifier", "estimator", "lr_search", "callbacks", "distributed", "learn", "servable",
-    "machine", "tracking", "ledger", "report", "outcome", "train", "audit_view", "predict", "resume", "workers",
-    "study_view", "run_study", "download", "verify", "ui", "study_commands", "cli", "__main__",
+    "machine", "tracking", "ledger", "report", "outcome", "train", "audit_view", "predict", "resume", "engine", "workers",
+    "ray_cluster", "ray_engine", "study_view", "run_study", "download", "verify", "ui", "study_commands", "cli", "__main__",
 ]  # fmt: skip
 TORCHLESS = (
-    "errors",
-    "parts",
-    "experiment",
-    "ranks",
-    "settings",
-    "study",
-    "claims",
-    "schedule",
-    "study_commands",
-    "cli",
-)
-HEAVY = {"torch", "torchaudio", "torchvision", "torchmetrics", "lightning", "mlflow", "timm", "sklearn", "matplotlib"}
+    "errors", "parts", "experiment", "ranks", "settings", "study", "claims", "schedule", "study_commands", "cli",
+)  # fmt: skip
+HEAVY = {
+    "torch", "torchaudio", "torchvision", "torchmetrics", "lightning", "mlflow", "timm", "sklearn", "matplotlib", "ray",
+}  # fmt: skip
 
 
 def imported(tree: ast.Module, package: str, root: Path) -> Iterator[tuple[int, str]]:
