@@ -213,7 +213,8 @@ def make_trainer(settings: Fit, epochs: int, callbacks: list[Any], freezes: bool
         precision=precision(settings),  # type: ignore[arg-type]
         gradient_clip_val=settings.clip_grad,
         callbacks=callbacks,
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),  # never Lightning's own, in ./checkpoints
+        # else Lightning adds one of its own, which writes to ./checkpoints
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
         logger=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
