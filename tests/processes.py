@@ -13,10 +13,12 @@ from mlflow.tracking import MlflowClient
 REPOSITORY = Path(__file__).parent.parent
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """`emotion-lightning <words>`, started in `folder`."""
-    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
-    variables.pop("MLFLOW_TRACKING_URI", None)  # other tests set it for this process
+def start(folder: Path, *words: str, **variables: str) -> subprocess.Popen[str]:
+    """`emotion-lightning <words>`, started in `folder` with these environment variables."""
+    inherited = {
+        k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"
+    }  # other tests set it for this process
+    variables = {**inherited, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", **variables}
     command = [sys.executable, "-m", "emotion_lightning", *words]
     return subprocess.Popen(
         command, cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -13,8 +13,8 @@ ORDER = [
     "errors", "parts", "experiment", "settings", "study", "claims", "corpora", "protocols", "audio", "features",
     "disk", "cache", "augment", "rows", "batches", "reads", "data", "harmonics", "likeness", "audit", "models",
     "metrics", "statistics", "schedule", "classifier", "estimator", "lr_search", "callbacks", "learn", "servable",
-    "machine", "tracking", "ledger", "report", "outcome", "train", "audit_view", "predict", "resume", "workers",
-    "study_view", "run_study", "download", "verify", "ui", "study_commands", "cli", "__main__",
+    "machine", "server", "replica", "outbox", "tracking", "ledger", "report", "outcome", "train", "audit_view", "predict",
+    "resume", "workers", "study_view", "run_study", "download", "verify", "ui", "study_commands", "cli", "__main__",
 ]  # fmt: skip
 TORCHLESS = ("errors", "parts", "experiment", "settings", "study", "claims", "schedule", "study_commands", "cli")
 HEAVY = {"torch", "torchaudio", "torchvision", "torchmetrics", "lightning", "mlflow", "timm", "sklearn", "matplotlib"}
