@@ -5,10 +5,10 @@ writes there and never waits for the server. A thread sends what is new every fe
 everything stays, and goes when it is back. A run that has ended and is whole at the server leaves the outbox.
 """
 
-import logging
 import os
 import shutil
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +27,6 @@ from emotion_lightning.server import hurry, is_refusal, why
 SECONDS = 5.0  # between two sendings, at least
 WAIT = "EMOTION_SERVER_WAIT"
 """Environment: seconds that a run which has ended waits for a server that is away; 300 if it is not set."""
-say = logging.getLogger(__name__).warning
 
 
 class Outbox:
@@ -45,7 +44,7 @@ class Outbox:
         self.client = MlflowClient(self.uri)
         self.run_id = (_only_run(self.client) or self._copy()).info.run_id
         self.replica = Replica(self.client, self.run_id, server, self.id)
-        self.closing, self.done = threading.Event(), threading.Event()
+        self.closing, self.done, self.left = (threading.Event() for _ in range(3))
         self.fault = ""  # why the last sending failed
         self.thread = threading.Thread(target=self._work, name="outbox", daemon=True)
         self.thread.start()
@@ -75,17 +74,19 @@ class Outbox:
             if self.done.is_set():
                 _remove(self.folder, self.client, self.lock)
             else:
+                self.left.set()
+                self.lock.release()  # the next run here sends it
                 say(
                     f"run {self.id[:8]} is not whole at the MLflow server ({self.fault or 'too slow'}): {advice(self.folder)}"
                 )
 
     def _work(self) -> None:
         pause, refusals = SECONDS, 0
-        while not self.done.is_set() and refusals < 3:
+        while not self.done.is_set() and not self.left.is_set() and refusals < 3:
             last = self.closing.wait(pause)
             began = time.monotonic()
             try:
-                self.replica.everything()
+                self.replica.everything(self.folder / "artifacts")
                 if last:
                     self.replica.end()
                 if self.fault:
@@ -117,14 +118,14 @@ def send(folder: Path, server: MlflowClient, run_id: str) -> None:
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
         replica = Replica(client, run.info.run_id, server, run_id)
-        replica.everything()
+        replica.everything(folder / "artifacts")
         replica.end()
         _remove(folder, client, lock)
 
 
 def send_left(root: Path, server: MlflowClient) -> None:
     """Sends all runs in the outbox that this server knows and no process writes to any more."""
-    for folder in sorted(path for path in root.glob("[!.]*") if path.is_dir()):
+    for folder in sorted(path.parent for path in root.glob("[!.]*/mlflow.db")):
         try:
             if _known(server, folder.name):
                 send(folder, server, folder.name)
@@ -167,6 +168,10 @@ def _known(server: MlflowClient, run_id: str) -> bool:
         raise
 
 
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def advice(folder: Path) -> str:
     return f"it is kept in {folder}; `make import RUN={folder}` sends it"
 
@@ -198,6 +203,6 @@ def _only_run(client: MlflowClient) -> Run | None:
 
 
 def _remove(folder: Path, client: MlflowClient, lock: FileLock) -> None:
-    client._tracking_client.store._dispose_engine()  # else each run of a study leaves files open
+    client._tracking_client.store.engine.dispose()  # else each run of a study leaves files open
     shutil.rmtree(folder)
     lock.release()

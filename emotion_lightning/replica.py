@@ -52,15 +52,16 @@ class Replica:
             self.there = None
             raise
 
-    def everything(self) -> None:
-        """Sends the figures, and data sets, artifacts and models from the source's disk."""
+    def everything(self, disk: Path) -> None:
+        """Sends the figures, data sets, artifacts and models. `disk`: where the artifacts of the source's experiment lie now,
+        which need not be where they were written."""
         try:
             run = self.source.get_run(self.source_id)
             there = self._figures(run)
             self._inputs(run, there)
-            self._files(Path(local_file_uri_to_path(run.info.artifact_uri)), there)
+            self._files(self._now(run.info.artifact_uri, run.info.experiment_id, disk), there)
             for output in run.outputs.model_outputs if run.outputs else ():
-                self._model(output, there)
+                self._model(output, there, disk)
         except BaseException:
             self.there = None
             raise
@@ -105,7 +106,7 @@ class Replica:
                 self.target.log_artifact(self.target_id, str(file), None if place == "." else place)
                 there.files[file] = state
 
-    def _model(self, output: LoggedModelOutput, there: _There) -> None:
+    def _model(self, output: LoggedModelOutput, there: _There, disk: Path) -> None:
         """The model under an id of the target's, which its own description then names."""
         model = self.source.get_logged_model(output.model_id)
         if model.model_id in there.models or model.status != "READY":
@@ -117,13 +118,17 @@ class Replica:
         copy = kept[0] if kept else self._create(model, run.info.experiment_id)
         if copy.status != "READY":
             with tempfile.TemporaryDirectory() as place:
-                self.target.log_model_artifacts(
-                    copy.model_id, str(_described(model, copy, self.target_id, Path(place)))
-                )
+                files = self._now(model.artifact_location, model.experiment_id, disk)
+                described = _described(files, copy, self.target_id, Path(place))
+                self.target.log_model_artifacts(copy.model_id, str(described))
             self.target.finalize_logged_model(copy.model_id, "READY")
         if copy.model_id not in {o.model_id for o in (run.outputs.model_outputs if run.outputs else ())}:
             self.target.log_outputs(self.target_id, [LoggedModelOutput(copy.model_id, output.step)])
         there.models.add(model.model_id)
+
+    def _now(self, uri: str, experiment_id: str, disk: Path) -> Path:
+        written = local_file_uri_to_path(self.source.get_experiment(experiment_id).artifact_location)
+        return disk / Path(local_file_uri_to_path(uri)).relative_to(written)
 
     def _create(self, model: LoggedModel, experiment_id: str) -> LoggedModel:
         return self.target.create_logged_model(
@@ -139,10 +144,10 @@ def experiment(source: Experiment, target: MlflowClient, place: str | None = Non
     return str(target.create_experiment(source.name, artifact_location=place, tags=kind))
 
 
-def _described(model: LoggedModel, copy: LoggedModel, run_id: str, place: Path) -> Path:
-    """The model's folder, copied to `place`, with the ids of the copy in its MLmodel."""
+def _described(files: Path, copy: LoggedModel, run_id: str, place: Path) -> Path:
+    """A model's files, copied to `place`, with the ids of the copy in its MLmodel."""
     folder = place / "model"
-    shutil.copytree(local_file_uri_to_path(model.artifact_location), folder)
+    shutil.copytree(files, folder)
     file = folder / "MLmodel"
     tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     tree |= {"run_id": run_id, "model_id": copy.model_id, "artifact_path": copy.artifact_location}

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from filelock import FileLock, Timeout
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from emotion_lightning import ledger, machine, tracking
+from emotion_lightning import ledger, machine, server, tracking
 from emotion_lightning.errors import UserError
 from emotion_lightning.schedule import cycles
 from emotion_lightning.study import Cell, Study
@@ -57,6 +58,10 @@ def _run(
         with tracking.signals_raise():
             try:
                 runner.work()
+                tracking.sweep(client)  # sends what a worker was left with
+            except MlflowException:
+                server.hurry()  # it has been waited for: the calls below are not to wait as long again
+                raise
             finally:
                 ledger.write_plan(client, parent, ledger.plan(study, cells, overrides, runner.reasons))
             conclude()
@@ -166,7 +171,7 @@ class _Runner:
 
     def _refuse_alike(self, refused: Cell, reason: str) -> None:
         """What one fold or seed of an arm was refused for holds for the others under the protocol, unless it is of its split."""
-        if reason.startswith(("audit:", "protocol.split_seed", "protocol.fold:")):
+        if reason.startswith((server.AWAY, "audit:", "protocol.split_seed", "protocol.fold:")):
             return
         alike = [
             s for s in self.queue if (self.cells[s].arm, self.cells[s].protocol) == (refused.arm, refused.protocol)

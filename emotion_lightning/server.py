@@ -8,6 +8,8 @@ from mlflow.utils.rest_utils import http_request
 
 from emotion_lightning.errors import UserError
 
+AWAY = "the MLflow server at"
+
 
 def must_answer(uri: str) -> None:
     """A UserError, at once and not after minutes of retries, where the server is away or refuses us."""
@@ -37,7 +39,6 @@ def away(uri: str, reason: str) -> str:
 def hurry() -> None:
     """Makes MLflow give a request up after seconds and not after minutes, for a process that can send it again."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 
 def why(error: Exception) -> str:

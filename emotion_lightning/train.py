@@ -40,6 +40,8 @@ def train(
     distributed run that only lend a hand."""
     learn.prepare_machine()
     chief = getattr(rank_zero_only, "rank", 0) == 0
+    if chief and tracking.is_server():
+        tracking.connect()  # one that is away is told of now, and not when the corpora have been read
     console = console if chief else Console(quiet=True)
     L.seed_everything(experiment.seed, verbose=False)
     data, model = build(experiment, console)

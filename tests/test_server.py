@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,11 @@ def test_a_server_that_hangs_and_then_dies_has_every_epoch_once_when_it_is_back(
     up.start()
     said = finished(process)
     assert "the MLflow server takes nothing" in said and "the MLflow server is back" in said
-    assert facts(up.client(), its_run(up, "away")) == undisturbed
+    run = its_run(up, "away")
+    assert facts(up.client(), run) == undisturbed
     assert outbox(tmp_path) == []
+    ended = sorted(m.timestamp for m in up.client().get_metric_history(run.info.run_id, "loss/val"))
+    assert max(b - a for a, b in pairwise(ended)) < 15_000  # ms; the server hung for 20 s, and no epoch waited for it
 
 
 def test_a_run_whose_server_stays_away_is_whole_on_disk_and_is_imported_once(
@@ -183,9 +187,9 @@ def test_a_run_whose_server_stays_away_is_whole_on_disk_and_is_imported_once(
     assert facts(up.client(), its_run(up, "orphan")) == undisturbed
 
     up.client().delete_run(run.info.run_id)  # a server that has no run of this id gets one new run, not two
-    for _ in range(2):
-        shutil.copytree(spare, folder)
-        finished(at(up, tmp_path, "import-run", str(folder)))
+    for place in ("moved", "moved again"):
+        shutil.copytree(spare, moved := tmp_path / place / folder.name)
+        finished(at(up, tmp_path, "import-run", str(moved)))
         new = its_run(up, "orphan")
         assert new.info.run_id != folder.name and new.info.start_time == kept.info.start_time
         assert facts(up.client(), new) == undisturbed
