@@ -70,7 +70,7 @@ def facts(client: MlflowClient, run: Run) -> Facts:
         for name in run.data.metrics
         if not name.startswith(timed)
     }
-    own = ("mlflow.", "machine/process", "copy_of")
+    own = ("mlflow.", "git/", "machine/process", "copy_of")
     return {
         "status": run.info.status,
         "metrics": histories,
