@@ -8,7 +8,7 @@ FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster train study ablation honesty audit report compare data predict experiments ui bench bench-check test test-all lint clean
+.PHONY: help setup setup-dev setup-cluster train study ablation honesty audit report compare import data predict experiments ui bench bench-check test test-all lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ report: setup ## write a study's report anew from MLflow, without training: STUD
 compare: setup ## is A better than B? paired tests of two runs, or of two arms of a study: A=svm B=lstm [STUDY=ablation]
 	@test -n "$(A)" -a -n "$(B)" || { echo 'error: both are needed: make compare A=<run id or arm> B=<run id or arm>'; exit 2; }
 	@$(EMOTION) compare "$(A)" "$(B)" $(if $(STUDY),--study "$(STUDY)")
+
+import: setup ## send a run to the tracking server that was away when it ended: RUN=mlruns/outbox/<run id>
+	@test -n "$(RUN)" || { echo 'error: RUN is missing, for example: make import RUN=mlruns/outbox/<run id>'; exit 2; }
+	@$(EMOTION) import-run "$(RUN)"
 
 data: setup ## fetch and check a corpus: CORPUS=ravdess [DATA=dir] [VERIFY=1: byte for byte]
 	@test -n "$(CORPUS)" || { echo 'error: CORPUS is missing, for example: make data CORPUS=ravdess'; exit 2; }

@@ -244,6 +244,18 @@ def compare(
     study_commands.compare(a, b, study, console)
 
 
+@app.command("import-run")
+def import_run(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="mlruns/outbox/<run id>, or such a folder moved here")
+    ],
+) -> None:
+    """Send a run to the tracking server that was away when the run ended; twice does no harm (docs/tracking.md)."""
+    from emotion_lightning import tracking
+
+    console.print(f"the run is at {tracking.import_run(folder)}", soft_wrap=True)
+
+
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000) -> None:
     """Open MLflow's web pages for mlruns/, on this machine only."""
@@ -275,6 +287,18 @@ def main() -> None:
     except UserError as error:
         _say_error(ranks.signed(str(error)))
         sys.exit(2)
+    except Exception as error:
+        if "mlflow" not in sys.modules or not (said := _said_of_a_server(error)):
+            raise
+        _say_error(said)
+        sys.exit(2)
+
+
+def _said_of_a_server(error: Exception) -> str:
+    """What is said of a server that went away in the middle of a command; empty for any other error."""
+    from emotion_lightning import server, tracking
+
+    return server.away(tracking.store(), server.why(error)) if server.is_away(error) else ""
 
 
 def _say_error(message: str) -> None:

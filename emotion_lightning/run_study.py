@@ -8,10 +8,11 @@ from contextlib import closing
 from statistics import fmean
 
 from filelock import FileLock, Timeout
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from emotion_lightning import ledger, tracking
+from emotion_lightning import ledger, server, tracking
 from emotion_lightning.engine import Choice, Engine, Job, News
 from emotion_lightning.errors import UserError
 from emotion_lightning.schedule import cycles
@@ -73,6 +74,10 @@ def _run_on(
         runner = _Runner(client, study.name, parent, cells, engine, console)
         try:
             runner.work()
+            tracking.sweep(client)  # sends what a worker was left with
+        except MlflowException:
+            server.hurry()  # it has been waited for: the calls below are not to wait as long again
+            raise
         finally:
             ledger.write_plan(client, parent, ledger.plan(study, cells, overrides, runner.reasons))
         conclude()
@@ -188,7 +193,7 @@ class _Runner:
 
     def _refuse_alike(self, refused: Cell, reason: str) -> None:
         """What one fold or seed of an arm was refused for holds for the others under the protocol, unless it is of its split."""
-        if reason.startswith(("audit:", "protocol.split_seed", "protocol.fold:")):
+        if reason.startswith((server.AWAY, "audit:", "protocol.split_seed", "protocol.fold:")):
             return
         alike = [
             s for s in self.queue if (self.cells[s].arm, self.cells[s].protocol) == (refused.arm, refused.protocol)

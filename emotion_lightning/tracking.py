@@ -2,6 +2,7 @@
 
 Without MLFLOW_TRACKING_URI the store is mlruns/mlflow.db with artifacts in mlruns/artifacts. MLflow's fluent calls are
 used on rank zero only. There is no Lightning logger: each epoch's figures go in one batch whose step is the epoch.
+With a server a run is written to mlruns/outbox and sent on from there, so that it never waits for the server.
 """
 
 import logging
@@ -11,7 +12,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from filelock import FileLock
 from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.tracking.context.registry import resolve_tags
 
-from emotion_lightning import machine
+from emotion_lightning import machine, outbox, server
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Experiment
 
 ROOT = Path("mlruns")
+OUTBOX = ROOT / "outbox"
 PARAM_LIMIT = 6000  # characters, MLflow's own
 
 
@@ -60,22 +63,32 @@ def connect() -> MlflowClient:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a server's; we print it ourselves
     logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # warns of pickle at each model that is logged
     if store() == _local_uri():
-        _make_local_store()
+        _make_local_store(ROOT)
+    elif is_server():
+        os.environ.setdefault(
+            "MLFLOW_HTTP_REQUEST_TIMEOUT", "30"
+        )  # seconds; MLflow's 120 are long for one that hangs
+        server.must_answer(store())
     mlflow.set_tracking_uri(store())
     return MlflowClient()
 
 
-def _make_local_store() -> None:
-    """SQLite in mlruns/, created under a lock: eight processes that migrate a fresh database at once crash each other."""
-    database, ready = ROOT / "mlflow.db", ROOT / ".ready"
+def is_server() -> bool:
+    return store().startswith("http")
+
+
+def _make_local_store(folder: Path) -> None:
+    """SQLite in the folder, made under a lock: eight processes that migrate a fresh database at once crash each other."""
+    database, ready = folder / "mlflow.db", folder / ".ready"
     if ready.exists() and database.exists():
         return
-    ROOT.mkdir(exist_ok=True)
-    with FileLock(ROOT / ".lock"):
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
         if not (ready.exists() and database.exists()):
-            MlflowClient(_local_uri()).search_experiments()
+            MlflowClient(f"sqlite:///{database.resolve()}").search_experiments()
             with closing(sqlite3.connect(database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # writers and the UI do not wait for each other
             ready.touch()
@@ -99,25 +112,27 @@ def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
 
 @dataclass
 class Tracked:
-    """An open run."""
+    """An open run: `id` is known to people, `written` is what `client` knows it by; they differ in an outbox."""
 
     client: MlflowClient
     id: str
     experiment_id: str
     logged_to: int  # last epoch that an earlier start of this run has logged, -1 if none
+    written: str
+    box: outbox.Outbox | None = None  # on its way to a server
 
     def epoch(self, figures: Mapping[str, float], epoch: int) -> None:
         """One epoch's metrics in one batch. An epoch that stands there already is not logged again."""
         if epoch > self.logged_to:
             now = int(time.time() * 1000)
-            self.client.log_batch(self.id, metrics=[Metric(k, v, now, epoch) for k, v in figures.items()])
+            self.client.log_batch(self.written, metrics=[Metric(k, v, now, epoch) for k, v in figures.items()])
 
     def final(self, figures: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
-        self.client.log_batch(self.id, metrics=[Metric(k, v, now, 0) for k, v in figures.items()])
+        self.client.log_batch(self.written, metrics=[Metric(k, v, now, 0) for k, v in figures.items()])
 
     def history(self, names: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
-        return {n: [(m.step, m.value) for m in self.client.get_metric_history(self.id, n)] for n in names}
+        return {n: [(m.step, m.value) for m in self.client.get_metric_history(self.written, n)] for n in names}
 
     def address(self) -> str:
         return address(self.experiment_id, self.id)
@@ -126,7 +141,7 @@ class Tracked:
 def address(experiment_id: str, run_id: str) -> str:
     """Where the run's page is, or will be once `make ui` serves the local store."""
     page = f"/#/experiments/{experiment_id}/runs/{run_id}"
-    return store().rstrip("/") + page if store().startswith("http") else f"make ui → http://127.0.0.1:5000{page}"
+    return store().rstrip("/") + page if is_server() else f"make ui → http://127.0.0.1:5000{page}"
 
 
 @contextmanager
@@ -143,43 +158,75 @@ def run(experiment: Experiment, tags: Mapping[str, str], resume: str | None) -> 
 def _opened(
     client: MlflowClient, experiment: Experiment, tags: dict[str, str], resume: str | None
 ) -> Iterator[Tracked]:
-    if resume:
-        known = find(client, resume)
-        history = client.get_metric_history(known.info.run_id, "loss/val")
-        tracked = Tracked(
-            client, known.info.run_id, known.info.experiment_id, max((m.step for m in history), default=-1)
-        )
-        # first: another process's sweep looks at who a running run belongs to
-        client.log_batch(tracked.id, tags=[RunTag(key, value) for key, value in tags.items()])
-        mlflow.start_run(run_id=tracked.id, log_system_metrics=True)
-    else:
-        place = experiment_id(client, experiment)
-        title = (
-            ("LEAKY · " if experiment.is_leaky else "")
-            + f"{experiment.name} · {experiment.protocol.name}"
-            + _fold(experiment)
-        )
-        # with its tags from the start: a run that is killed before it has them could not be told from a living one
-        active = mlflow.start_run(experiment_id=place, run_name=title, tags=tags, log_system_metrics=True)
-        tracked = Tracked(client, active.info.run_id, place, -1)
+    tracked = _resumed(client, resume, tags) if resume else _begun(client, experiment, tags)
     try:
-        there = client.get_run(tracked.id).data.params  # of a run that goes on; MLflow refuses a param that changes
+        # of a run that goes on; MLflow refuses a param that changes
+        there = tracked.client.get_run(tracked.written).data.params
         params = [Param(k, v[:PARAM_LIMIT]) for k, v in experiment.flat().items() if k not in there]
         for start in range(0, len(params), 100):  # MLflow's limit a call
-            client.log_batch(tracked.id, params=params[start : start + 100])
+            tracked.client.log_batch(tracked.written, params=params[start : start + 100])
         yield tracked
     except Killed as killed:
         killed.run_id = tracked.id
-        mlflow.end_run(RunStatus.to_string(RunStatus.KILLED))
+        _end(tracked, RunStatus.KILLED)
         raise
     except BaseException as error:
         _ignore_signals()
         if isinstance(error, UserError):
             error.in_run = True
         mlflow.set_tag("failure", f"{type(error).__name__}: {error}"[:500])
-        mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
+        _end(tracked, RunStatus.FAILED)
         raise
-    mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
+    _end(tracked, RunStatus.FINISHED)
+
+
+def _begun(client: MlflowClient, experiment: Experiment, tags: dict[str, str]) -> Tracked:
+    place = experiment_id(client, experiment)
+    title = (
+        ("LEAKY · " if experiment.is_leaky else "")
+        + f"{experiment.name} · {experiment.protocol.name}"
+        + _fold(experiment)
+    )
+    # with its tags from the start: a run that is killed before it has them could not be told from a living one
+    if is_server():
+        run_id = client.create_run(place, run_name=title, tags=resolve_tags(tags)).info.run_id
+        return _posted(client, run_id, place, -1)
+    active = mlflow.start_run(experiment_id=place, run_name=title, tags=tags, log_system_metrics=True)
+    return Tracked(client, active.info.run_id, place, -1, active.info.run_id)
+
+
+def _resumed(client: MlflowClient, run_id: str, tags: dict[str, str]) -> Tracked:
+    info = find(client, run_id).info
+    logged_to = max((m.step for m in client.get_metric_history(info.run_id, "loss/val")), default=-1)
+    # first: another process's sweep looks at who a running run belongs to
+    client.log_batch(info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    if is_server():
+        client.update_run(info.run_id, "RUNNING")
+        return _posted(client, info.run_id, info.experiment_id, logged_to)
+    mlflow.start_run(run_id=info.run_id, log_system_metrics=True)
+    return Tracked(client, info.run_id, info.experiment_id, logged_to, info.run_id)
+
+
+def _posted(client: MlflowClient, run_id: str, experiment_id: str, logged_to: int) -> Tracked:
+    """A run of the server's, RUNNING there, that is written to an outbox from here on."""
+    box = outbox.Outbox(OUTBOX / run_id, client, _make_local_store)
+    uri = store()
+    mlflow.set_tracking_uri(box.uri)
+    os.environ["MLFLOW_TRACKING_URI"] = uri  # MLflow has changed it, and other ranks are to read the server's
+    mlflow.start_run(run_id=box.run_id, log_system_metrics=True)
+    return Tracked(box.client, run_id, experiment_id, logged_to, box.run_id, box)
+
+
+def _end(tracked: Tracked, status: int) -> None:
+    mlflow.end_run(RunStatus.to_string(status))
+    if tracked.box is None:
+        return
+    mlflow.set_tracking_uri(store())
+    if status == RunStatus.FINISHED:
+        with suppress(Killed):  # it has finished, wherever it is
+            tracked.box.close(tracked.box.patience)
+    else:
+        tracked.box.close(10, at_most=True)
 
 
 def _fold(experiment: Experiment) -> str:
@@ -236,11 +283,23 @@ def runs(client: MlflowClient, which: str = "") -> Iterator[Run]:
 
 
 def sweep(client: MlflowClient) -> None:
-    """Runs of this machine that stand as RUNNING and whose process is gone (SIGKILL, power) become KILLED."""
+    """Runs of this machine that stand as RUNNING and whose process is gone (SIGKILL, power) become KILLED. What waits in the
+    outbox is sent first."""
+    if is_server():
+        outbox.send_left(OUTBOX, client)
     for stale in runs(client, "attributes.status = 'RUNNING'"):
         tags = stale.data.tags
         if tags.get("machine/host") == socket.gethostname() and not machine.alive(tags.get("machine/process", "")):
             client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.KILLED))
+
+
+def import_run(folder: Path) -> str:
+    """Sends what the outbox holds of a run to the server; returns the address of its page."""
+    client = connect()
+    if not is_server():
+        raise UserError("MLFLOW_TRACKING_URI is not set: it names the server that the run is to be sent to")
+    run_id = outbox.import_run(folder, client)
+    return address(client.get_run(run_id).info.experiment_id, run_id)
 
 
 def log_data(name: str, digest: str, side: str, counts: Mapping[str, str]) -> None:

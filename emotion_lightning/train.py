@@ -40,6 +40,8 @@ def train(
     learn.prepare_machine()
     here = ranks.of(experiment.fit)
     chief = here.rank == 0
+    if chief and tracking.is_server():
+        tracking.connect()  # one that is away is told of now, and not when the corpora have been read
     console = console if chief else Console(quiet=True)
     if not chief and here.starter == "lightning":
         distributed.live_with_parent()

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from emotion_lightning.errors import UserError
-from emotion_lightning.tracking import connect, store
+from emotion_lightning.tracking import connect, is_server, store
 
 
 def serve(port: int, say: Callable[[str], None]) -> None:
     """MLflow's server over the store, lean (one worker, no job runner: 0.5 GB and not 3), until Ctrl-C."""
     connect()
-    if store().startswith("http"):
+    if is_server():
         say(f"the store is a server already: {store()}")
         return
     with socket.socket() as probe:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -13,13 +13,13 @@ from mlflow.tracking import MlflowClient
 REPOSITORY = Path(__file__).parent.parent
 
 
-def start(
-    folder: Path, *words: str, by: Sequence[str] = (), more: Mapping[str, str] | None = None
-) -> subprocess.Popen[str]:
-    """`emotion-lightning <words>`, started in `folder`; `by`: what stands between python and it, such as torchrun's module
-    with its options; `more`: environment variables."""
-    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", **(more or {})}
-    variables.pop("MLFLOW_TRACKING_URI", None)  # other tests set it for this process
+def start(folder: Path, *words: str, by: Sequence[str] = (), **variables: str) -> subprocess.Popen[str]:
+    """`emotion-lightning <words>`, started in `folder` with these environment variables; `by`: what stands between python and
+    it, such as torchrun's module with its options."""
+    inherited = {
+        k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"
+    }  # other tests set it for this process
+    variables = {**inherited, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", **variables}
     command = [sys.executable, *by, "-m", "emotion_lightning", *words]
     return subprocess.Popen(
         command, cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -77,11 +77,11 @@ def test_errors_of_ranks_other_than_zero_say_whose_they_are(monkeypatch: pytest.
 
 @pytest.mark.parametrize("command", ["train", "study"])
 def test_a_contradiction_is_one_line_and_leaves_nothing(tmp_path: Path, command: str) -> None:
-    said = finished(start(tmp_path, command, "demo", more=BATCH_SCRIPT), 2)
+    said = finished(start(tmp_path, command, "demo", **BATCH_SCRIPT), 2)
     assert "put srun before the command" in said and len(said.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_study_on_several_ranks_is_refused(tmp_path: Path) -> None:
-    said = finished(start(tmp_path, "study", "demo", more=TORCHRUN), 2)
+    said = finished(start(tmp_path, "study", "demo", **TORCHRUN), 2)
     assert "a study's runs take one device each" in said
