@@ -134,8 +134,8 @@ def test_the_rows_of_the_1d_cnn_are_marked_as_leaky() -> None:
     found = percent("cnn1d_attention")
     assert found.pop(("emodb", "cnn1d_attention_zcr")) == 84.7
     assert found == {
-        ("savee", "cnn1d_attention"): 97.5,
-        ("ravdess", "cnn1d_attention"): 99.2,
+        ("savee", "cnn1d_attention_16rows"): 97.5,
+        ("ravdess", "cnn1d_attention_16rows"): 99.2,
         ("crema_d", "cnn1d_attention"): 89.3,
         ("tess", "cnn1d_attention"): 99.8,
         ("emodb", "cnn1d_attention"): 99.5,
