@@ -49,17 +49,17 @@ def rows(setting: Setting) -> Iterator[Row]:
         raise NotHere(f"fastai is not in {PYTHON.parent.parent}; benchmarks/fastai_epoch.py says how to put it there")
     for size, (count, goal) in CASES.items():
         options = {"features.height": size, "features.width": size, "fit.stages.main.size": size}
-        data, _ = made("resnet_scratch", setting.work, **options)
+        data, _ = made("resnet_scratch", **options)
         pictures = setting.work / f"pictures{size}"
         write_pictures(data, pictures, count)
         ours, theirs = in_turns(
-            min(setting.rounds, 3), partial(our_epoch, setting, options, count), partial(fastai_epoch, pictures, size)
+            min(setting.rounds, 3), partial(our_epoch, options, count), partial(fastai_epoch, pictures, size)
         )
         yield Row(f"ResNet34, {size} px, epoch", ours, "clips/s", theirs, "fastai", goal=goal)
 
 
-def our_epoch(setting: Setting, options: dict[str, int], count: int) -> float:
-    data, model = made("resnet_scratch", setting.work, **options)
+def our_epoch(options: dict[str, int], count: int) -> float:
+    data, model = made("resnet_scratch", **options)
     fit = model.experiment.fit
     turns = Turns(count // 64, 1, 64, lambda: None)
     schedule = Schedule(cycles(fit.stages), 0, searched=False)

@@ -31,7 +31,7 @@ CASES: dict[str, tuple[str, dict[str, Any], int]] = {  # what: (experiment, over
 
 def rows(setting: Setting) -> Iterator[Row]:
     for what, (experiment, overrides, steps) in CASES.items():
-        data, model = made(experiment, setting.work, **overrides)
+        data, model = made(experiment, **overrides)
         turns = in_turns_with_bare(data, model, steps, setting.rounds)
         yield Row(what, turns.ours, "clips/s", turns.theirs, "bare loop", goal=0.97, guard=0.9)
         if what.startswith("ResNet34"):

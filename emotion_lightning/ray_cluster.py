@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from emotion_lightning import parts, tracking
@@ -109,6 +109,8 @@ def prepare(nodes: Sequence[Mapping[str, Any]], place: Place) -> None:
     for node, check in zip(nodes, checks, strict=True):
         try:
             code = ray.get(check, timeout=CHECK_SECONDS)
+        except (TaskUnschedulableError, NodeDiedError):
+            continue  # it is gone; a node that has died is listed as alive for some seconds
         except RayError as error:
             reason = str(getattr(error, "cause", error)).strip().split("\n")[-1]
             raise UserError(
