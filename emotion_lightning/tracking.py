@@ -11,7 +11,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,8 @@ def _opened(
         yield tracked
     except Killed as killed:
         killed.run_id = tracked.id
-        mlflow.end_run(RunStatus.to_string(RunStatus.KILLED))
+        with suppress(MlflowException):  # a signal amid a write can leave the store locked until this process is gone
+            mlflow.end_run(RunStatus.to_string(RunStatus.KILLED))
         raise
     except BaseException as error:
         if isinstance(error, UserError):
