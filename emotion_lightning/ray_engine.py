@@ -84,6 +84,7 @@ class Cluster:
         for result in slow:
             ray.cancel(result, force=True)
         _wait(list(slow), len(slow), STOP_SECONDS)
+        ray.shutdown()  # ends the processes, which Ray else keeps: one stopped amid a write may hold the database's lock
 
 
 def _wait(results: list[Any], enough: int, seconds: float) -> list[Any]:

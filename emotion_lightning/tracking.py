@@ -168,7 +168,8 @@ def _opened(
         yield tracked
     except Killed as killed:
         killed.run_id = tracked.id
-        _end(tracked, RunStatus.KILLED)
+        with suppress(MlflowException):  # a signal amid a write can leave the store locked until this process is gone
+            _end(tracked, RunStatus.KILLED)
         raise
     except BaseException as error:
         _ignore_signals()
