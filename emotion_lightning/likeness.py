@@ -70,15 +70,18 @@ def _candidates(prints: Prints, a: NDArray[np.int64], b: NDArray[np.int64]) -> I
 def correlations(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(P, bands, frames) twice → (P,): the highest correlation over delays and shifts in pitch."""
     x, y = (torch.from_numpy(prints).float() for prints in (a, b))
-    best: NDArray[np.float32] = torch.stack([_over_delays(x, _moved(y, shift)) for shift in SHIFTS]).amax(0).numpy()
+    spectrum = _spectrum(x)  # the same for all shifts
+    best: NDArray[np.float32] = torch.stack([_over_delays(spectrum, _moved(y, s)) for s in SHIFTS]).amax(0).numpy()
     return best
 
 
-def _over_delays(x: Tensor, y: Tensor) -> Tensor:
-    frames = x.shape[-1]
-    x, y = (_standard(torch.nn.functional.pad(z[:, MARGIN:-MARGIN], (DELAY, DELAY))) for z in (x, y))
-    size = 2 * (frames + 2 * DELAY)
-    product = torch.fft.irfft((torch.fft.rfft(x, size) * torch.fft.rfft(y, size).conj()).sum(1), size)
+def _spectrum(x: Tensor) -> Tensor:
+    padded = torch.nn.functional.pad(x[:, MARGIN:-MARGIN], (DELAY, DELAY))
+    return torch.fft.rfft(_standard(padded), 2 * padded.shape[-1])
+
+
+def _over_delays(spectrum: Tensor, y: Tensor) -> Tensor:
+    product = torch.fft.irfft((spectrum * _spectrum(y).conj()).sum(1), 2 * (y.shape[-1] + 2 * DELAY))
     return torch.cat([product[:, : DELAY + 1], product[:, -DELAY:]], 1).amax(1)
 
 
