@@ -68,9 +68,8 @@ def connect() -> MlflowClient:
     if store() == _local_uri():
         _make_local_store(ROOT)
     elif is_server():
-        os.environ.setdefault(
-            "MLFLOW_HTTP_REQUEST_TIMEOUT", "30"
-        )  # seconds; MLflow's 120 are long for one that hangs
+        # seconds; MLflow's 120 are long for a server that hangs
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         server.must_answer(store())
     mlflow.set_tracking_uri(store())
     return MlflowClient()

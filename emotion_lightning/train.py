@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,9 @@ def _lend_a_hand(data: EmotionData, model: learn.Model, here: ranks.Ranks, work:
     """What a rank other than zero does; an estimator needs no second process."""
     if isinstance(model, EmotionEstimator):
         return
-    if here.starter == "lightning":
+    # of those that Lightning started, rank zero hears the signals (distributed.live_with_parent)
+    with nullcontext() if here.starter == "lightning" else tracking.signals_raise():
         learn.fit(data, model, work, lambda *_: None, Console(quiet=True))
-    else:
-        with tracking.signals_raise():
-            learn.fit(data, model, work, lambda *_: None, Console(quiet=True))
 
 
 def refuse_early_look(data: EmotionData) -> None:

@@ -5,7 +5,6 @@ import inspect
 from pathlib import Path
 
 import pytest
-from processes import REPOSITORY
 
 from benchmarks import __main__ as bench
 from benchmarks.timing import HEADER, NotHere, Row, Setting, in_turns
@@ -65,4 +64,3 @@ def test_the_growth_benchmark_runs_at_a_small_size(in_tmp_path: Path, monkeypatc
     rows = list(growth.rows(Setting(None, in_tmp_path)))
     assert len(rows) == 12 and all(len(row.cells()) == len(HEADER) for row in rows)
     assert (in_tmp_path / "1000" / "clips.csv").read_text().count("\n") == 1001
-    assert Path(growth.__file__).is_relative_to(REPOSITORY)
