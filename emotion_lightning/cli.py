@@ -1,11 +1,13 @@
 """The commands behind the Makefile. Heavy imports stand inside them, so that help and a typo's message come at once."""
 
+import atexit
 import os
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -284,14 +286,31 @@ def _told_when_stopped(what: str) -> Iterator[None]:
 def main() -> None:
     try:
         app()
+    except SystemExit as done:
+        _leave(done.code if isinstance(done.code, int) else 0)
     except UserError as error:
         _say_error(ranks.signed(str(error)))
-        sys.exit(2)
+        _leave(2)
     except Exception as error:
         if "mlflow" not in sys.modules or not (said := _said_of_a_server(error)):
             raise
         _say_error(said)
-        sys.exit(2)
+        _leave(2)
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends the process as Python does, but leaves its memory to the system: taking torch's and MLflow's objects apart one
+    by one is 1.5 s of every command."""
+    if "mlflow" in sys.modules:
+        from emotion_lightning import tracking
+
+        tracking.settle()
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 def _said_of_a_server(error: Exception) -> str:

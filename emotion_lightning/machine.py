@@ -68,7 +68,7 @@ def alive(process: str) -> bool:
 
 def environment() -> str:
     """Every installed distribution with its version, one a line, as pip freeze has them."""
-    found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    found = {about["Name"]: about["Version"] for d in distributions() if (about := d.metadata)["Name"]}
     return "\n".join(
         f"{name}=={version}" for name, version in sorted(found.items(), key=lambda item: item[0].lower())
     )

@@ -93,6 +93,13 @@ def _make_local_store(folder: Path) -> None:
             ready.touch()
 
 
+def settle() -> None:
+    """Brings what SQLite keeps in mlflow.db-wal into mlflow.db, so that a copy of the one file is whole; waits for nobody."""
+    if store() == _local_uri() and (database := ROOT / "mlflow.db").exists():
+        with closing(sqlite3.connect(database, timeout=0)) as connection, suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
     """The MLflow experiment for runs on these corpora, made first where it is missing."""
     name = "DEMO" if experiment.is_demo else "+".join(experiment.corpora)

@@ -1,5 +1,6 @@
 """Runs in processes of their own: killed and resumed, ended by a signal, on two ranks that freeze and augment."""
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -58,6 +59,16 @@ def test_a_terminated_run_is_killed_and_says_how_to_go_on(
     (run,) = runs(tmp_path)
     assert run.info.status == "KILLED"
     assert f"RESUME={run.info.run_id[:8]}" in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_mlflow_db_alone_holds_a_run_whose_process_has_ended(tmp_path: Path, demo_data: Path) -> None:
+    said = finished(start(tmp_path, "train", write_small(tmp_path, demo_data)))
+    assert "make ui" in said.splitlines()[-1]  # nothing printed is lost by the short way out
+    copy = tmp_path / "copy" / "mlruns"
+    copy.mkdir(parents=True)
+    shutil.copy(tmp_path / "mlruns" / "mlflow.db", copy)
+    assert [run.info.status for run in runs(copy.parent)] == ["FINISHED"]
 
 
 @pytest.mark.slow
