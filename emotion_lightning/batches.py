@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from emotion_lightning.errors import UserError
-
 
 class Indices(Dataset[Tensor]):
     """A batch of indices is its own item."""
@@ -28,8 +26,6 @@ class Batches(Sampler[Tensor]):
     def __init__(self, index: NDArray[np.int64], size: int, seed: int | None = None, rank: int = 0, world: int = 1):
         self.index, self.size, self.seed, self.rank, self.world = index, size, seed, rank, world
         self.epoch = 0
-        if size % world:
-            raise UserError(f"data.batch_size: {size} cannot be shared evenly by {world} devices")
 
     def set_epoch(self, epoch: int) -> None:  # called by Lightning before each epoch
         self.epoch = epoch

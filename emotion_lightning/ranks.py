@@ -22,6 +22,11 @@ class Ranks:
     def count(self) -> int:
         return self.machines * self.devices
 
+    def must_share(self, batch_size: int) -> None:
+        """A UserError where the batch cannot be cut into equal parts, one for each process."""
+        if batch_size % self.count:
+            raise UserError(f"data.batch_size: {batch_size} cannot be shared evenly by {self.count} devices")
+
 
 def of(fit: Fit) -> Ranks:
     """The ranks that a run with these settings has here. What torchrun or srun started counts; `fit.devices` may say the same."""

@@ -10,12 +10,13 @@ import os
 import signal
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
 from urllib.parse import urlparse
 
 import mlflow
@@ -174,8 +175,7 @@ def _opened(
         yield tracked
     except Killed as killed:
         killed.run_id = tracked.id
-        with suppress(MlflowException):  # a signal amid a write can leave the store locked until this process is gone
-            _end(tracked, RunStatus.KILLED)
+        _end(tracked, RunStatus.KILLED)
         raise
     except BaseException as error:
         _ignore_signals()
@@ -243,9 +243,13 @@ def _fold(experiment: Experiment) -> str:
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C raises Killed."""
+    """The first SIGTERM or Ctrl-C raises Killed; one that comes amid a write to the database does so when it is written, or
+    the database would stay locked."""
 
-    def stop(signum: int, frame: Any) -> None:
+    def stop(signum: int, frame: FrameType | None) -> None:
+        if _in_database(frame):
+            threading.Timer(0.01, os.kill, (os.getpid(), signum)).start()  # asks again
+            return
         _ignore_signals()
         raise Killed(signum)
 
@@ -255,6 +259,13 @@ def signals_raise() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def _in_database(frame: FrameType | None) -> bool:
+    """Whether this is a frame of MLflow's database store, or one that the store has called."""
+    while frame and not frame.f_globals.get("__name__", "").endswith("sqlalchemy_store"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _ignore_signals() -> None:

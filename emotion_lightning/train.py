@@ -48,6 +48,8 @@ def train(
         distributed.live_with_parent()
     L.seed_everything(experiment.seed, verbose=False)
     data, model = build(experiment, console)
+    if isinstance(model, EmotionClassifier):
+        here.must_share(experiment.data.batch_size)
     if not chief:
         _lend_a_hand(data, model, here, work_folder(resume or "other-rank"))
         return None

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from emotion_lightning.batches import Batches
-from emotion_lightning.errors import UserError
 
 
 def epoch_of(batches: Batches, epoch: int = 0) -> list[list[int]]:
@@ -67,8 +66,3 @@ def test_without_a_seed_the_order_is_kept_and_the_last_batch_is_short() -> None:
         batches = epoch_of(Batches(INDEX, 8), epoch)
         assert list(chain(*batches)) == INDEX.tolist()
         assert [len(batch) for batch in batches] == [8] * 6 + [2]
-
-
-def test_a_batch_that_devices_cannot_share_is_refused() -> None:
-    with pytest.raises(UserError, match=r"data\.batch_size: 8 .* 3 devices"):
-        Batches(INDEX, 8, 0, 0, 3)

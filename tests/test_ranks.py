@@ -75,6 +75,12 @@ def test_errors_of_ranks_other_than_zero_say_whose_they_are(monkeypatch: pytest.
     assert ranks.signed("no corpus").startswith("rank 3 on ")
 
 
+def test_a_batch_that_ranks_cannot_share_is_told_and_leaves_no_run(tmp_path: Path) -> None:
+    said = finished(start(tmp_path, "train", "demo", "fit.devices=2", "fit.accelerator=cpu", "data.batch_size=63"), 2)
+    assert "data.batch_size: 63 cannot be shared evenly by 2 devices" in said
+    assert not (tmp_path / "mlruns").exists()
+
+
 @pytest.mark.parametrize("command", ["train", "study"])
 def test_a_contradiction_is_one_line_and_leaves_nothing(tmp_path: Path, command: str) -> None:
     said = finished(start(tmp_path, command, "demo", **BATCH_SCRIPT), 2)

@@ -1,0 +1,35 @@
+"""The store itself: a signal amid a write."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from mlflow.entities import Metric
+from mlflow.tracking import MlflowClient
+
+from emotion_lightning.tracking import Killed, signals_raise
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_amid_a_write_waits_until_it_is_written(tmp_path: Path, signum: signal.Signals) -> None:
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run = client.create_run("0").info.run_id
+    amid: list[str] = []
+
+    def send(*of_statement: object) -> None:
+        if "INSERT INTO metrics" in str(of_statement[2]) and not amid:
+            amid.append("once")
+            os.kill(os.getpid(), signum)
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", send)
+    try:
+        with pytest.raises(Killed), signals_raise():
+            client.log_batch(run, metrics=[Metric("loss", 0.5, 0, 0)])
+            signal.pause()  # the signal is sent again
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", send)
+    assert amid and client.get_run(run).data.metrics == {"loss": 0.5}
+    client.set_terminated(run, "KILLED")  # the database is not locked
+    assert client.get_run(run).info.status == "KILLED"
