@@ -79,8 +79,11 @@ def in_turns_with_bare(data: EmotionData, model: EmotionClassifier, steps: int, 
     return turns
 
 
-def bare_loop(data: EmotionData, model: EmotionClassifier, precision: str | None = None) -> Callable[[], None]:
-    """One step of the fastest plain loop: the same network from other weights, channels last, autocast, fused AdamW."""
+def bare_loop(
+    data: EmotionData, model: EmotionClassifier, precision: str | None = None, compiled: str | None = None
+) -> Callable[[], None]:
+    """One step of the fastest plain loop: the same network from other weights, channels last, autocast, fused AdamW.
+    `compiled` is a mode of torch.compile."""
     from emotion_lightning import parts
 
     experiment = model.experiment
@@ -89,6 +92,8 @@ def bare_loop(data: EmotionData, model: EmotionClassifier, precision: str | None
     made = parts.entry("models", experiment.model.name)
     network = made(tuple(model.hparams["shape"]), len(model.classes), **experiment.model.args)
     network = network.to(device).to(memory_format=torch.channels_last).train()
+    if compiled:
+        network.compile(mode=compiled)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
     x, valid, labels = (tensor.to(device) for tensor in _ready(data, model))
 
@@ -103,6 +108,13 @@ def bare_loop(data: EmotionData, model: EmotionClassifier, precision: str | None
         optimizer.step()
 
     return step
+
+
+def clips_a_second(step: Callable[[], None], steps: int, batch: int) -> float:
+    start = _now()
+    for _ in range(steps):
+        step()
+    return steps * batch / (_now() - start)
 
 
 def _ready(data: EmotionData, model: EmotionClassifier) -> tuple[Tensor, Tensor, Tensor]:

@@ -36,7 +36,7 @@ def _cpu() -> str:
 
 
 def commit() -> dict[str, str]:
-    """The source's git commit, with a mark where the tree differs from it; empty outside a checkout."""
+    """The source's git commit, with a mark where more than documents differ from it; empty outside a checkout."""
 
     def git(*words: str) -> str:
         try:
@@ -47,7 +47,7 @@ def commit() -> dict[str, str]:
             return ""
 
     revision = git("rev-parse", "HEAD")
-    dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+    dirty = bool(git("status", "--porcelain", "--untracked-files=no", ":(top)", ":(top,exclude)*.md"))
     return {"mlflow.source.git.commit": revision, "git/dirty": str(dirty)} if revision else {}
 
 

@@ -78,8 +78,11 @@ def by_lightning(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
 
 
 def gone(process: psutil.Process) -> bool:
-    """Whether it has ended, also where nobody has taken note of that yet."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    """Whether it has ended, also where nobody has taken note of that yet, or does so while we look."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,37 @@
+"""Several small runs on one GPU: a study of eight runs by JOBS=4, against the same study by JOBS=1."""
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.timing import NotHere, Row, Setting, in_turns, run, seconds
+
+REPOSITORY = Path(__file__).parent.parent
+RUNS = 8
+STUDY = """
+arms:
+  small:
+    experiment: resnet_mini_aug
+    set: {corpora: {ravdess: off, savee: off, demo: {speakers: 24, takes: 2}}}
+protocols: {speaker_folds: {folds: 2, seeds: 4}}
+"""
+
+
+def rows(setting: Setting) -> Iterator[Row]:
+    if not torch.cuda.is_available():
+        raise NotHere("it takes a GPU")
+    four, one = in_turns(min(setting.rounds, 3), *(partial(runs_a_minute, setting, jobs) for jobs in (4, 1)))
+    yield Row("eight runs of resnet_mini_aug, JOBS=4", four, "runs/min", one, "JOBS=1", goal=2.5)
+
+
+def runs_a_minute(setting: Setting, jobs: int) -> float:
+    """In a store of its own each time, else the runs would be finished already; the features are cached by the first."""
+    work = setting.work / f"turn{len(list(setting.work.iterdir()))}"
+    (work / "experiments" / "studies").mkdir(parents=True)
+    (work / "experiments" / "studies" / "eight.yaml").write_text(STUDY)
+    command = ("study", "eight", "--jobs", str(jobs), "--cache", str(setting.work / "cache"))
+    words = (sys.executable, "-m", "emotion_lightning", *command)
+    return RUNS * 60 / seconds(lambda: run(*words, cwd=work, PYTHONPATH=str(REPOSITORY), MLFLOW_TRACKING_URI=""))
