@@ -7,6 +7,7 @@ system's memory, so this measures us and not the disk.
 import csv
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,17 +21,41 @@ from emotion_lightning.corpora import EMOTIONS
 SIZES = (2_000, 20_000, 200_000)
 RATE, SECONDS, DISTINCT = 16_000, 0.5, 2_000
 REPOSITORY = Path(__file__).parent.parent
-PHASES = """
-import json, resource, sys, time
-from rich.console import Console
-from emotion_lightning import learn, settings
+MEMORY = """
+import threading, time
+
+class Memory(threading.Thread):
+    'The most memory of its own that the process has had since now, and the most pages of files, in GB.'
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.before, self.most, self.over = self.now(), (0, 0), False
+        self.start()
+
+    def now(self):
+        lines = dict(line.split(":") for line in open("/proc/self/status") if line.startswith("Rss"))
+        return tuple(int(lines[name].split()[0]) * 1024 / 1e9 for name in ("RssAnon", "RssFile"))
+
+    def run(self):
+        while not self.over:
+            self.most = tuple(map(max, self.most, self.now()))
+            time.sleep(0.02)
+
+    def told(self):
+        self.over = True
+        self.join()
+        own, mapped = (most - before for most, before in zip(self.most, self.before))
+        return {"own": own, "mapped": mapped}
+
+"""
+TRAINING = """
+import json
+import torch
+import emotion_lightning.train
+from emotion_lightning import settings
 from emotion_lightning.data import EmotionData
-import emotion_lightning.train, torch
 
-def memory():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e9
-
-before, start = memory(), time.perf_counter()
+memory, start = Memory(), time.perf_counter()
 data = EmotionData(settings.load("growth.yaml"))
 data.setup()
 opened = time.perf_counter() - start
@@ -41,27 +66,27 @@ for epoch in range(2):
     start = time.perf_counter()
     first = data.gather(next(iter(loader)), torch.device("cpu"))
     figures.append(time.perf_counter() - start)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-print(json.dumps({"opened": opened, "epoch": figures[1], "peak": peak - before}))
+for rows in loader:
+    data.gather(rows, torch.device("cpu"))
+print(json.dumps({"opened": opened, "epoch": figures[1], **memory.told()}))
 """
 CACHE = """
-import json, sys, time
+import json
 from pathlib import Path
-from emotion_lightning import cache, parts
+import emotion_lightning.train
+from emotion_lightning import cache, parts, settings
 from emotion_lightning.corpora import open_corpus
-from emotion_lightning.experiment import Audio
-import emotion_lightning.data
 
-start = time.perf_counter()
+experiment = settings.load("growth.yaml")
+memory, start = Memory(), time.perf_counter()
 corpus = open_corpus("table", {"path": "clips.csv"}, Path("."), Path("cache"))
 manifest = time.perf_counter()
 plain = lambda items, *_: items
-waves = cache.waves(corpus.clips, Audio(trim_db=None), Path("cache"), plain)
-decoded = time.perf_counter()
-feature = parts.entry("features", "mfcc")(16_000, frames=64)
-cache.features(waves, feature, "mfcc", {"frames": 64}, Path("cache"), plain)
+waves = cache.waves(corpus.clips, experiment.audio, Path("cache"), plain)
+args = experiment.features.args
+cache.features(waves, parts.entry("features", "mfcc")(16_000, **args), "mfcc", args, Path("cache"), plain)
 done = time.perf_counter()
-print(json.dumps({"manifest": manifest - start, "waves": decoded - manifest, "features": done - decoded}))
+print(json.dumps({"manifest": manifest - start, "cache": done - manifest, **memory.told()}))
 """
 SETTINGS = """
 corpora: {table: {path: clips.csv}}
@@ -74,37 +99,36 @@ data: {cache: cache}
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    built, opened, last = {}, {}, {}
+    built, opened, training = {}, {}, {}
     for size in SIZES:
         folder = setting.work / str(size)
         folder.mkdir()
         write_clips(folder, size)
         built[size] = measured(CACHE, folder)
         opened[size] = measured(CACHE, folder)
-        last[size] = measured(PHASES, folder)
+        training[size] = measured(TRAINING, folder)
+        shutil.rmtree(folder)
+    middle = a_clip(built[SIZES[1]], SIZES[1])
     for size in SIZES:
-        a_clip = 1e3 * sum(built[size].values()) / size
-        smallest = 1e3 * sum(built[SIZES[1]].values()) / SIZES[1]
-        yield Row(
-            f"{size} clips: build, ms a clip",
-            [a_clip],
-            "ms",
-            [smallest],
-            f"{SIZES[1]} clips",
-            1.2,
-            None,
-            at_most=True,
-        )
-        opening = opened[size]["waves"] + opened[size]["features"]
-        yield Row(f"{size} clips: opening the cache", [opening], "s", goal=1, at_most=True)
-        yield Row(f"{size} clips: reading the table of files", [opened[size]["manifest"]], "s")
-        yield Row(f"{size} clips: table, cache and split, ready to train", [last[size]["opened"]], "s")
-        yield Row(f"{size} clips: start of an epoch, first batch", [last[size]["epoch"]], "s", goal=2, at_most=True)
-        yield Row(f"{size} clips: peak memory beside the imports", [last[size]["peak"]], "GB", goal=1.5, at_most=True)
+        what = f"{size} clips: "
+        ratio = a_clip(built[size], size), middle
+        yield Row(f"{what}build, a clip", ratio[:1], "ms", ratio[1:], f"{SIZES[1]} clips", goal=1.2, at_most=True)
+        yield Row(f"{what}opening the cache", [opened[size]["cache"]], "s", goal=1, at_most=True)
+        yield Row(f"{what}reading the table of files", [opened[size]["manifest"]], "s")
+        yield Row(f"{what}table, cache and split, ready to train", [training[size]["opened"]], "s")
+        yield Row(f"{what}start of an epoch, first batch", [training[size]["epoch"]], "s", goal=2, at_most=True)
+        for when, memory in (("building", built), ("training", training)):
+            yield Row(f"{what}memory {when}, beside the imports", [memory[size]["own"]], "GB", goal=1.5, at_most=True)
+            yield Row(f"{what}pages of the cache meanwhile", [memory[size]["mapped"]], "GB")
+
+
+def a_clip(seconds: dict[str, float], size: int) -> float:
+    """Milliseconds to list, decode and cache one."""
+    return 1e3 * (seconds["manifest"] + seconds["cache"]) / size
 
 
 def measured(code: str, folder: Path) -> dict[str, float]:
-    said = run(sys.executable, "-c", code, cwd=folder, PYTHONPATH=str(REPOSITORY))
+    said = run(sys.executable, "-c", MEMORY + code, cwd=folder, PYTHONPATH=str(REPOSITORY))
     found: dict[str, float] = json.loads(said.splitlines()[-1])
     return found
 

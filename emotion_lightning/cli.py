@@ -77,7 +77,7 @@ def train(
     experiment = settings.load(name, [*(overrides or []), *_folders(data, cache)])
     ranks.of(experiment.fit)
     from emotion_lightning import resume as resuming
-    from emotion_lightning.tracking import Killed
+    from emotion_lightning.signals import Killed
     from emotion_lightning.train import train as run
 
     try:
@@ -274,7 +274,7 @@ def _folders(data: Path | None, cache: Path | None) -> list[str]:
 
 @contextmanager
 def _told_when_stopped(what: str) -> Iterator[None]:
-    from emotion_lightning.tracking import Killed
+    from emotion_lightning.signals import Killed
 
     try:
         yield
@@ -302,9 +302,9 @@ def _leave(status: int) -> NoReturn:
     """Ends the process as Python does, but leaves its memory to the system: taking torch's and MLflow's objects apart one
     by one is 1.5 s of every command."""
     if "mlflow" in sys.modules:
-        from emotion_lightning import tracking
+        from emotion_lightning import store
 
-        tracking.settle()
+        store.settle()
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -315,9 +315,9 @@ def _leave(status: int) -> NoReturn:
 
 def _said_of_a_server(error: Exception) -> str:
     """What is said of a server that went away in the middle of a command; empty for any other error."""
-    from emotion_lightning import server, tracking
+    from emotion_lightning import server, store
 
-    return server.away(tracking.store(), server.why(error)) if server.is_away(error) else ""
+    return server.away(store.uri(), server.why(error)) if server.is_away(error) else ""
 
 
 def _say_error(message: str) -> None:

@@ -70,7 +70,7 @@ class Engine(Protocol):
 
 
 def do(job: Job, tell: Callable[[News], None]) -> News:
-    """Does the job in this process; `tell` hears of each epoch. Raises `tracking.Killed` on SIGTERM and SIGINT."""
+    """Does the job in this process; `tell` hears of each epoch. Raises `signals.Killed` on SIGTERM and SIGINT."""
     from emotion_lightning.train import train
 
     def watch(figures: dict[str, float], epoch: int) -> None:
@@ -88,13 +88,13 @@ def do(job: Job, tell: Callable[[News], None]) -> News:
 def _resumable(job: Job) -> str | None:
     """The run to go on in; None, for a new one, where it cannot be gone on with: here is neither its checkpoint nor the
     machine on which it was killed."""
-    from emotion_lightning import machine, tracking
+    from emotion_lightning import machine, store
     from emotion_lightning.resume import check
     from emotion_lightning.train import work_folder
 
     if job.resume is None:
         return None
-    host = tracking.find(tracking.connect(), job.resume).data.tags.get("machine/host")
+    host = store.find(store.connect(), job.resume).data.tags.get("machine/host")
     if host != machine.process()["machine/host"] and not (work_folder(job.resume) / "last.ckpt").exists():
         return None
     with suppress(UserError):

@@ -75,10 +75,18 @@ def prepare_machine() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     torch.set_float32_matmul_precision("high")
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
-        if mallopt:
+        if mallopt := _mallopt():
             mallopt(option, value)
+
+
+def memory() -> str:
+    """How pictures lie in memory, and whether freed blocks are kept; a run's tag."""
+    return "channels last" + (", freed blocks kept" if _mallopt() else "")
+
+
+def _mallopt() -> Callable[[int, int], int] | None:
+    return getattr(ctypes.CDLL(None), "mallopt", None)
 
 
 def fit(data: EmotionData, model: Model, work: Path, record: Record, console: Console) -> Fitted:

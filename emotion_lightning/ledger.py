@@ -16,7 +16,7 @@ import mlflow
 from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
 
-from emotion_lightning import machine, tracking
+from emotion_lightning import machine, store, tracking
 from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.experiment import Settings
 from emotion_lightning.study import Cell, Study
@@ -114,7 +114,7 @@ def plan(study: Study, cells: Sequence[Cell], overrides: Sequence[str], reasons:
 def states(client: MlflowClient, signatures: Iterable[str]) -> dict[str, State]:
     """The state of each signature: a finished run wins, then one that runs, was killed (here first), failed."""
     wanted, found = set(signatures), defaultdict[str, list[Run]](list)
-    for run in tracking.runs(client):
+    for run in store.runs(client):
         if (signature := run.data.tags.get("signature", "")) in wanted:
             found[signature].append(run)
     return {signature: _state(found[signature]) for signature in wanted}
@@ -122,12 +122,12 @@ def states(client: MlflowClient, signatures: Iterable[str]) -> dict[str, State]:
 
 def state(client: MlflowClient, signature: str) -> State:
     """The state of one signature."""
-    return _state(list(tracking.runs(client, f"tags.signature = '{signature}'")))
+    return _state(list(store.runs(client, f"tags.signature = '{signature}'")))
 
 
 def end_dead(client: MlflowClient, signature: str, parent_id: str) -> State:
     """The state of a cell whose process is gone: what it left RUNNING becomes KILLED."""
-    for run in tracking.runs(client, f"tags.signature = '{signature}' and attributes.status = 'RUNNING'"):
+    for run in store.runs(client, f"tags.signature = '{signature}' and attributes.status = 'RUNNING'"):
         if run.data.tags.get(PARENT) == parent_id:  # else it is another study's
             client.set_terminated(run.info.run_id, "KILLED")
     return state(client, signature)
@@ -154,7 +154,7 @@ def _state(runs: Sequence[Run]) -> State:
 
 def parent(client: MlflowClient, name: str) -> Run | None:
     """The study's parent run, the newest if there are several."""
-    return next(tracking.runs(client, f"tags.study = '{name}' and tags.kind = 'study'"), None)
+    return next(store.runs(client, f"tags.study = '{name}' and tags.kind = 'study'"), None)
 
 
 def open_parent(client: MlflowClient, plan: Plan, cell: Cell) -> Run:
@@ -187,9 +187,9 @@ def keep_report(client: MlflowClient, parent_id: str, folder: Path, means: Mappi
 def read_plan(client: MlflowClient, name: str) -> tuple[Run, Plan]:
     """A study's parent run and the plan in it."""
     if (run := parent(client, name)) is None:
-        known = {r.data.tags.get("study", "") for r in tracking.runs(client, "tags.kind = 'study'")}
+        known = {r.data.tags.get("study", "") for r in store.runs(client, "tags.kind = 'study'")}
         raise UserError(
-            f"no study '{name}' has been run at {tracking.store()}{nearest(name, known)}"
+            f"no study '{name}' has been run at {store.uri()}{nearest(name, known)}"
             + ("" if known else f"; `make study STUDY={name}` runs it")
         )
     file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=PLAN)

@@ -11,7 +11,6 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from emotion_lightning import store
 from emotion_lightning.errors import UserError
 from emotion_lightning.replica import COPY_OF, Replica, experiment
 from emotion_lightning.server import hurry, is_refusal, why
@@ -32,7 +32,7 @@ WAIT = "EMOTION_SERVER_WAIT"
 class Outbox:
     """One run that is being written. `client` and `run_id` are those of its store on disk."""
 
-    def __init__(self, folder: Path, server: MlflowClient, make_store: Callable[[Path], None]):
+    def __init__(self, folder: Path, server: MlflowClient):
         """Opens the folder named as the run is at the server; a new one gets a copy of what the server has of the run."""
         self.folder, self.server, self.id = folder, server, folder.name
         hurry()
@@ -40,7 +40,7 @@ class Outbox:
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(folder / ".lock", timeout=0)
         self.lock.acquire()
-        self.uri = _store(folder, make_store)
+        self.uri = _made(folder)
         self.client = MlflowClient(self.uri)
         self.run_id = (_only_run(self.client) or self._copy()).info.run_id
         self.replica = Replica(self.client, self.run_id, server, self.id)
@@ -111,7 +111,7 @@ def send(folder: Path, server: MlflowClient, run_id: str) -> None:
     """Sends a run that no process writes to any more into `run_id` of the server; then the folder is gone. One that was
     killed by SIGKILL ends as KILLED."""
     with FileLock(folder / ".lock", timeout=0) as lock:
-        client = MlflowClient(f"sqlite:///{(folder / 'mlflow.db').resolve()}")
+        client = MlflowClient(store.local(folder))
         if (run := _only_run(client)) is None:
             _remove(folder, client, lock)  # killed before it had written anything
             return
@@ -149,7 +149,7 @@ def import_run(folder: Path, server: MlflowClient) -> str:
 
 def _renamed(folder: Path, server: MlflowClient) -> str:
     """The run that stands for the folder's at a server which has none of its id: of an earlier import, or new."""
-    client = MlflowClient(f"sqlite:///{(folder / 'mlflow.db').resolve()}")
+    client = MlflowClient(store.local(folder))
     if (run := _only_run(client)) is None:
         raise UserError(f"RUN: the store in {folder} is empty")
     place = experiment(client.get_experiment(run.info.experiment_id), server)
@@ -184,17 +184,17 @@ def patience() -> float:
         raise UserError(f"{WAIT}={os.environ[WAIT]}: a number of seconds is needed") from None
 
 
-def _store(folder: Path, make_store: Callable[[Path], None]) -> str:
+def _made(folder: Path) -> str:
     """The folder's store, copied from an empty one: to make one takes MLflow seconds."""
     database = folder / "mlflow.db"
     if not database.exists():
-        make_store(empty := folder.parent / ".empty")
+        store.make_local(empty := folder.parent / ".empty")
         part = database.with_suffix(".part")
         with closing(sqlite3.connect(empty / "mlflow.db")) as source, closing(sqlite3.connect(part)) as target:
             source.backup(target)
             target.execute("PRAGMA journal_mode=WAL")
         part.replace(database)
-    return f"sqlite:///{database.resolve()}"
+    return store.local(folder)
 
 
 def _only_run(client: MlflowClient) -> Run | None:

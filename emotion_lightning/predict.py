@@ -7,7 +7,7 @@ from pathlib import Path
 import mlflow
 import torch
 
-from emotion_lightning import audio, tracking
+from emotion_lightning import audio, store
 from emotion_lightning.corpora import DECODED, media_files
 from emotion_lightning.errors import UserError
 from emotion_lightning.servable import from_checkpoint
@@ -32,8 +32,8 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
         raise UserError(f"AUDIO: there is no file or folder '{source}'")
     if not (files := [source] if source.is_file() else list(media_files(source, DECODED))):
         raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) below '{source}'")
-    client = tracking.connect()
-    run = tracking.find(client, run_id)
+    client = store.connect()
+    run = store.find(client, run_id)
     kept = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == "best"]
     if not kept:
         raise UserError(

@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from emotion_lightning import parts, tracking
+from emotion_lightning import parts, store, tracking
 from emotion_lightning.errors import UserError
 
 CHECK_SECONDS = 300  # for a node to start a process, import MLflow and reach the store
@@ -63,9 +63,9 @@ def join() -> list[dict[str, Any]]:
 def refuse_local_store(hosts: set[str]) -> None:
     """A store that only this machine has is no place for the runs of other hosts."""
     others = sorted(hosts - {socket.gethostname()})
-    if others and not tracking.shared():
+    if others and not store.shared():
         raise UserError(
-            f"the cluster has other machines ({', '.join(others[:3])}) that cannot write to {tracking.store()}; set "
+            f"the cluster has other machines ({', '.join(others[:3])}) that cannot write to {store.uri()}; set "
             "MLFLOW_TRACKING_URI to an MLflow server that all of them reach"
         )
 
@@ -115,7 +115,7 @@ def prepare(nodes: Sequence[Mapping[str, Any]], place: Place) -> None:
             reason = str(getattr(error, "cause", error)).strip().split("\n")[-1]
             raise UserError(
                 f"node {node['NodeManagerAddress']} cannot run cells ({reason}); each node needs emotion_lightning "
-                f"installed, the folder {place.folder} and the store {tracking.store()}"
+                f"installed, the folder {place.folder} and the store {store.uri()}"
             ) from None
         if code != _code():
             raise UserError(f"node {node['NodeManagerAddress']} has another version of emotion_lightning installed")
@@ -130,5 +130,5 @@ def _code() -> str:
 @ray.remote(num_cpus=0, max_retries=0)
 def _check(place: Place) -> str:
     place.enter()
-    tracking.sweep(tracking.connect())
+    tracking.sweep(store.connect())
     return _code()

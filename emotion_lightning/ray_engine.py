@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import ray
 from ray import exceptions
 
-from emotion_lightning import ray_cluster, tracking
+from emotion_lightning import ray_cluster, signals
 from emotion_lightning.engine import Choice, Job, News, do
 from emotion_lightning.ray_cluster import Place
 
@@ -131,5 +131,5 @@ def _task(job: Job, number: int, board: Any, place: Place) -> News:
     torch.set_num_threads(place.threads)
     try:
         return do(job, lambda news: board.put.remote(number, news))
-    except tracking.Killed:
+    except signals.Killed:
         return News("died", text="its process was told to end")

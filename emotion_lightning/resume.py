@@ -1,6 +1,6 @@
 """Whether a run can be gone on with: it is there, it was not finished, its settings are the same, its state is on disk."""
 
-from emotion_lightning import ranks, settings, tracking
+from emotion_lightning import ranks, settings, store, tracking
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import MACHINE_FIT, Experiment
 
@@ -10,8 +10,8 @@ MACHINE = ("data.dir", "data.cache", *(f"fit.{name}" for name in sorted(MACHINE_
 
 def check(experiment: Experiment, run_id: str) -> str:
     """The run's full id, or a UserError that says why it cannot be resumed."""
-    client = tracking.connect()
-    run = tracking.find(client, run_id)
+    client = store.connect()
+    run = store.find(client, run_id)
     if ranks.mine():
         return str(run.info.run_id)  # rank zero has checked, and has opened the run by now
     tracking.sweep(client)

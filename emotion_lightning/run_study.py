@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from emotion_lightning import ledger, server, tracking
+from emotion_lightning import ledger, server, signals, store, tracking
 from emotion_lightning.engine import Choice, Engine, Job, News
 from emotion_lightning.errors import UserError
 from emotion_lightning.schedule import cycles
@@ -34,10 +34,10 @@ def run_study(
     """Trains those of `cells`, spelt out with `overrides`, that are missing, on the engine chosen; then calls `conclude`,
     which writes the report while the study's run is still RUNNING. Returns the cells without a finished run by name, with
     the reason of each."""
-    place = tracking.ROOT / "studies" / f"{study.name}.lock"
+    place = store.ROOT / "studies" / f"{study.name}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(place, timeout=0), tracking.signals_raise():
+        with FileLock(place, timeout=0), signals.raised():
             return _run(study, cells, overrides, choice, console, conclude)
     except Timeout:
         raise UserError(f"study {study.name} is being run here already; two at once would double its runs") from None
@@ -51,7 +51,7 @@ def _run(
     console: Console,
     conclude: Callable[[], None],
 ) -> dict[str, str]:
-    client = tracking.connect()
+    client = store.connect()
     tracking.sweep(client)
     states = ledger.states(client, [cell.experiment.signature() for cell in cells])
     done = all(state.status == "finished" for state in states.values())
@@ -82,7 +82,7 @@ def _run_on(
             ledger.write_plan(client, parent, ledger.plan(study, cells, overrides, runner.reasons))
         conclude()
         status = "FINISHED"
-    except tracking.Killed as killed:
+    except signals.Killed as killed:
         status, killed.run_id = "KILLED", parent
         raise
     finally:

@@ -44,14 +44,14 @@ def report(name: str, console: Console) -> None:
 
 
 def _report(name: str, console: Console) -> None:
-    from emotion_lightning import ledger, tracking
+    from emotion_lightning import ledger, store
     from emotion_lightning.report import formats, page, tables
 
     results, rows = page.write(name, REPORTS / name)
     means = {f"{r.group.arm.name}/{r.group.protocol}/{m}": f.mean for r in rows for m, f in r.figures.items()}
     header, lines = main = tables.main_table(rows)
     run = results.parent.info
-    ledger.keep_report(tracking.connect(), run.run_id, REPORTS / name, means, formats.markdown(main))
+    ledger.keep_report(store.connect(), run.run_id, REPORTS / name, means, formats.markdown(main))
     table = Table(title=("DEMO · " if results.plan.demo else "") + f"study {name}, in %")
     shown = len(header) - 2  # ECE, published figures and intervals are in the report
     for column in header[:shown]:
@@ -60,7 +60,7 @@ def _report(name: str, console: Console) -> None:
         table.add_row(*(escape(cell.split(" [")[0].split(": ")[0]) for cell in line[:shown]))  # why is in the report
     console.print(table)
     console.print(
-        f"report: {REPORTS / name / 'index.html'} · {tracking.address(run.experiment_id, run.run_id)}", soft_wrap=True
+        f"report: {REPORTS / name / 'index.html'} · {store.address(run.experiment_id, run.run_id)}", soft_wrap=True
     )
 
 

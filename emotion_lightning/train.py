@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from rich.progress import track
 
-from emotion_lightning import distributed, learn, machine, parts, ranks, tracking
+from emotion_lightning import distributed, learn, machine, parts, ranks, signals, store, tracking
 from emotion_lightning.audit import audit
 from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.data import EmotionData
@@ -41,8 +41,8 @@ def train(
     learn.prepare_machine()
     here = ranks.of(experiment.fit)
     chief = here.rank == 0
-    if chief and tracking.is_server():
-        tracking.connect()  # one that is away is told of now, and not when the corpora have been read
+    if chief and store.is_server():
+        store.connect()  # one that is away is told of now, and not when the corpora have been read
     console = console if chief else Console(quiet=True)
     if not chief and here.starter == "lightning":
         distributed.live_with_parent()
@@ -84,7 +84,7 @@ def _lend_a_hand(data: EmotionData, model: learn.Model, here: ranks.Ranks, work:
     if isinstance(model, EmotionEstimator):
         return
     # of those that Lightning started, rank zero hears the signals (distributed.live_with_parent)
-    with nullcontext() if here.starter == "lightning" else tracking.signals_raise():
+    with nullcontext() if here.starter == "lightning" else signals.raised():
         learn.fit(data, model, work, lambda *_: None, Console(quiet=True))
 
 
@@ -124,7 +124,7 @@ def _precision(model: learn.Model) -> str:
 
 def work_folder(run_id: str) -> Path:
     """Where the checkpoints of a run lie until it has finished."""
-    return tracking.ROOT / "checkpoints" / run_id
+    return store.ROOT / "checkpoints" / run_id
 
 
 def _tags(experiment: Experiment, data: EmotionData, model: learn.Model) -> dict[str, str]:
@@ -141,6 +141,7 @@ def _tags(experiment: Experiment, data: EmotionData, model: learn.Model) -> dict
         "DEMO": str(experiment.is_demo),
         "LEAKY": str(experiment.is_leaky),
         "machine/precision": learn.precision(experiment.fit) if by_lightning else "scikit-learn",
+        "machine/memory": learn.memory(),
         "machine/devices": str(here.count if by_lightning else 1),
         "machine/nodes": str(here.machines if by_lightning else 1),
         **machine.tags(device),

@@ -99,7 +99,7 @@ def _serve(pipe: Connection, threads: int) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     import torch
 
-    from emotion_lightning.tracking import Killed
+    from emotion_lightning.signals import Killed
 
     torch.set_num_threads(threads)
     try:

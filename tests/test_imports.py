@@ -13,9 +13,9 @@ ORDER = [
     "errors", "parts", "experiment", "ranks", "settings", "study", "claims", "corpora", "protocols", "audio", "features",
     "disk", "cache", "augment", "rows", "batches", "reads", "data", "harmonics", "likeness", "audit", "models",
     "metrics", "statistics", "schedule", "classifier", "estimator", "lr_search", "callbacks", "distributed", "learn", "servable",
-    "machine", "server", "replica", "outbox", "tracking", "ledger", "report", "outcome", "train", "audit_view", "predict",
-    "resume", "engine", "workers", "ray_cluster", "ray_engine", "study_view", "run_study", "download", "verify", "ui",
-    "study_commands", "cli", "__main__",
+    "machine", "signals", "server", "store", "replica", "outbox", "tracking", "ledger", "report", "outcome", "train",
+    "audit_view", "predict", "resume", "engine", "workers", "ray_cluster", "ray_engine", "study_view", "run_study",
+    "download", "verify", "ui", "study_commands", "cli", "__main__",
 ]  # fmt: skip
 TORCHLESS = (
     "errors", "parts", "experiment", "ranks", "settings", "study", "claims", "schedule", "study_commands", "cli",

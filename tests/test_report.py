@@ -13,7 +13,7 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from emotion_lightning import ledger, tracking
+from emotion_lightning import ledger, store, tracking
 from emotion_lightning.errors import UserError
 from emotion_lightning.ledger import Plan, PlannedArm, PlannedCell
 from emotion_lightning.report import formats, page, tables
@@ -84,11 +84,11 @@ def made_up() -> Plan:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory):
+def filled(tmp_path_factory: pytest.TempPathFactory):
     """A working folder whose MLflow store holds the made-up study; lstm lacks fold 1 of seed 1."""
     before, folder = Path.cwd(), tmp_path_factory.mktemp("store")
     os.chdir(folder)
-    client, plan = tracking.connect(), made_up()
+    client, plan = store.connect(), made_up()
     place = client.create_experiment("DEMO", artifact_location=(folder / "artifacts").as_uri())
     for cell in plan.cells:
         if cell.arm != "resnet_transfer" and (cell.arm, cell.fold, cell.seed) != ("lstm", 1, 1):
@@ -100,7 +100,7 @@ def store(tmp_path_factory: pytest.TempPathFactory):
     os.chdir(before)
 
 
-def test_means_and_deviations_are_over_runs_and_scikit_learns(store: Path) -> None:
+def test_means_and_deviations_are_over_runs_and_scikit_learns(filled: Path) -> None:
     found = {row.group.arm.name: row for row in rows(collect("made_up"))}
     seen = [drawn("svm", fold, seed)[:2] for fold in (0, 1, 2) for seed in (0, 1)]
     for metric, function in (
@@ -115,7 +115,7 @@ def test_means_and_deviations_are_over_runs_and_scikit_learns(store: Path) -> No
     assert len(found["lstm"].group.finished) == 5 and found["lstm"].group.planned == 6
 
 
-def test_what_is_missing_says_why(store: Path) -> None:
+def test_what_is_missing_says_why(filled: Path) -> None:
     results = collect("made_up")
     _, lines = tables.gap_table(results)
     assert lines == [
@@ -128,7 +128,7 @@ def test_what_is_missing_says_why(store: Path) -> None:
     assert all(cell for line in main for cell in line)
 
 
-def test_published_figures_stand_beside_with_what_differs(store: Path) -> None:
+def test_published_figures_stand_beside_with_what_differs(filled: Path) -> None:
     lines = rows(collect("made_up"))
     assert [tables.published(row) for row in lines] == [
         "acc. 51.7, F1 50.9*",
@@ -139,13 +139,13 @@ def test_published_figures_stand_beside_with_what_differs(store: Path) -> None:
     assert any("DeepEmoNet" in n and "validation side" in n and "speakers on both sides" in n for n in notes)
 
 
-def test_published_figures_of_other_models_on_the_same_corpora_are_listed(store: Path) -> None:
+def test_published_figures_of_other_models_on_the_same_corpora_are_listed(filled: Path) -> None:
     found = tables.others_table(collect("made_up"))[1]
     assert {line[0] for line in found} == {"resnet_scratch", "resnet_aug"}  # DeepEmoNet's arms that are none here
     assert ["accuracy", "66.7", "both sides", "validation"] in [line[2:6] for line in found]
 
 
-def test_pairs_are_tested_on_the_runs_that_both_have_each_clip_once(store: Path) -> None:
+def test_pairs_are_tested_on_the_runs_that_both_have_each_clip_once(filled: Path) -> None:
     (pair,) = pairs(collect("made_up"))
     assert (pair.a, pair.b, pair.runs) == ("BiLSTM", "SVM", 5)
     only = np.zeros(2, int)
@@ -167,12 +167,12 @@ def test_pairs_are_tested_on_the_runs_that_both_have_each_clip_once(store: Path)
     assert (pair.folds.mean, pair.folds.std) == pytest.approx((np.mean(means), np.std(means, ddof=1)))
 
 
-def test_arms_and_single_runs_are_compared(store: Path) -> None:
+def test_arms_and_single_runs_are_compared(filled: Path) -> None:
     (by_arm,) = paired("lstm", "svm")
     (whole,) = pairs(collect("made_up"))
     assert by_arm == whole
     ids = {}
-    for run in tracking.runs(tracking.connect(), "tags.signature LIKE '%-0-0'"):
+    for run in store.runs(store.connect(), "tags.signature LIKE '%-0-0'"):
         ids[run.data.tags["experiment"]] = run.info.run_id
     (single,) = paired(ids["lstm"][:12], ids["svm"])
     assert single.runs == 1 and single.folds is None
@@ -195,15 +195,14 @@ def test_arms_and_single_runs_are_compared(store: Path) -> None:
         ("ffffffff", "svm", None, "no study has both arms, ffffffff and svm"),
     ],
 )
-def test_what_cannot_be_compared_is_told(store: Path, a: str, b: str, study: str | None, message: str) -> None:
+def test_what_cannot_be_compared_is_told(filled: Path, a: str, b: str, study: str | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         paired(a, b, study)
 
 
-def test_runs_on_different_clips_are_not_compared(store: Path) -> None:
+def test_runs_on_different_clips_are_not_compared(filled: Path) -> None:
     ids = {
-        run.data.tags["signature"]: run.info.run_id
-        for run in tracking.runs(tracking.connect(), "tags.experiment = 'svm'")
+        run.data.tags["signature"]: run.info.run_id for run in store.runs(store.connect(), "tags.experiment = 'svm'")
     }
     with pytest.raises(UserError, match="no finished runs that tested the same clips"):
         paired(ids["svm-0-0"], ids["svm-1-0"])
@@ -220,9 +219,9 @@ class Sources(HTMLParser):
         self.found += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
-def test_the_report_is_whole_and_the_page_needs_no_other_file(store: Path) -> None:
-    page.write("made_up", store / "out")
-    made = {file.name for file in (store / "out").iterdir()}
+def test_the_report_is_whole_and_the_page_needs_no_other_file(filled: Path) -> None:
+    page.write("made_up", filled / "out")
+    made = {file.name for file in (filled / "out").iterdir()}
     assert made == {
         "index.html",
         "report.md",
@@ -232,20 +231,20 @@ def test_the_report_is_whole_and_the_page_needs_no_other_file(store: Path) -> No
         "loss_gaps.png",
         "confusions.png",
     }
-    text = (store / "out" / "index.html").read_text(encoding="utf-8")
+    text = (filled / "out" / "index.html").read_text(encoding="utf-8")
     sources = Sources()
     sources.feed(text)
     assert len(sources.found) == 3 and all(s.startswith("data:image/svg+xml;base64,") for s in sources.found)
     assert "url(" not in text and "@import" not in text
     for said in ("DEMO", "no test speaker of any run was trained on", MISSING, "BiLSTM"):
         assert said in text
-    with (store / "out" / "table.csv").open() as file:
+    with (filled / "out" / "table.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 9 and lines[8]["missing"] == MISSING and lines[8]["mean"] == ""
     assert lines[0]["published"] == "0.5170" and "validation side" in lines[0]["published_differs"]
 
 
-def test_markdown_and_latex_hold_every_cell_and_escape_what_they_must(store: Path) -> None:
+def test_markdown_and_latex_hold_every_cell_and_escape_what_they_must(filled: Path) -> None:
     table = tables.main_table(rows(collect("made_up")))
     lines = formats.markdown(table).splitlines()
     assert len(lines) == 5
@@ -255,12 +254,12 @@ def test_markdown_and_latex_hold_every_cell_and_escape_what_they_must(store: Pat
     assert r"speaker\_folds" in tex and r"$\pm$" in tex and not re.search(r"(?<!\\)[_%#]", tex)
 
 
-def test_a_report_of_a_study_without_any_run_says_so(store: Path) -> None:
-    client = tracking.connect()
+def test_a_report_of_a_study_without_any_run_says_so(filled: Path) -> None:
+    client = store.connect()
     plan = made_up().model_copy(update={"name": "empty", "cells": made_up().cells[12:]})
     place = client.get_experiment_by_name("DEMO").experiment_id
     parent = client.create_run(place, tags={"kind": "study", "study": "empty"})
     ledger.write_plan(client, parent.info.run_id, plan)
     client.set_terminated(parent.info.run_id)
-    page.write("empty", store / "empty")
-    assert "0 of 6 runs have finished" in (store / "empty" / "report.md").read_text()
+    page.write("empty", filled / "empty")
+    assert "0 of 6 runs have finished" in (filled / "empty" / "report.md").read_text()

@@ -9,7 +9,7 @@ import sqlalchemy
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
-from emotion_lightning.tracking import Killed, signals_raise
+from emotion_lightning import signals
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -25,7 +25,7 @@ def test_a_signal_amid_a_write_waits_until_it_is_written(tmp_path: Path, signum:
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", send)
     try:
-        with pytest.raises(Killed), signals_raise():
+        with pytest.raises(signals.Killed), signals.raised():
             client.log_batch(run, metrics=[Metric("loss", 0.5, 0, 0)])
             signal.pause()  # the signal is sent again
     finally:

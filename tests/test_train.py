@@ -12,7 +12,7 @@ import torch
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from emotion_lightning import learn, machine, resume, settings, tracking
+from emotion_lightning import learn, machine, resume, settings, store, tracking
 from emotion_lightning.errors import UserError
 from emotion_lightning.experiment import Experiment, Fit
 from emotion_lightning.predict import predict
@@ -73,9 +73,14 @@ def test_a_run_says_what_it_was(finished: Result) -> None:
     run = MlflowClient().get_run(finished.run_id)
     assert run.data.params["augment.mixup.alpha"] == "0.4"
     assert run.data.params["fit.stages.large.size"] == "32"
-    assert {"signature", "protocol", "machine/cpu", "machine/precision", "mlflow.source.git.commit"} <= set(
-        run.data.tags
-    )
+    assert {
+        "signature",
+        "protocol",
+        "machine/cpu",
+        "machine/precision",
+        "machine/memory",
+        "mlflow.source.git.commit",
+    } <= set(run.data.tags)
     assert run.data.tags["DEMO"] == "True"
     sides = [{tag.key: tag.value for tag in data.tags} for data in run.inputs.dataset_inputs]
     assert {side["mlflow.data.context"] for side in sides} == {"train", "val", "test"}
@@ -187,7 +192,7 @@ def test_a_crash_in_training_leaves_a_failed_run(
 
 
 def test_a_run_that_was_killed_before_it_had_its_params_goes_on(finished: Result, demo_data: Path) -> None:
-    client, experiment = tracking.connect(), small(demo_data, **{"fit.log_model": "false", "seed": "7"})
+    client, experiment = store.connect(), small(demo_data, **{"fit.log_model": "false", "seed": "7"})
     place = client.get_run(finished.run_id).info.experiment_id
     run_id = client.create_run(place, tags={"signature": experiment.signature()}).info.run_id
     client.log_param(run_id, "seed", "7")  # some were logged
@@ -204,7 +209,7 @@ def test_a_run_that_was_killed_before_it_had_its_params_goes_on(finished: Result
 
 
 def test_a_run_whose_process_is_gone_becomes_killed(finished: Result) -> None:
-    client = tracking.connect()
+    client = store.connect()
     place = client.get_run(finished.run_id).info.experiment_id
     gone = client.create_run(place, tags={"machine/host": os.uname().nodename, "machine/process": "999999 1"})
     alive = client.create_run(place, tags={"machine/host": os.uname().nodename, **machine.process()})

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
-from emotion_lightning import ledger, metrics, tracking
+from emotion_lightning import ledger, metrics, store, tracking
 from emotion_lightning.errors import UserError
 from emotion_lightning.ledger import Plan, PlannedArm, PlannedCell
 from emotion_lightning.statistics import Tested
@@ -136,7 +136,7 @@ class Results:
 
 def collect(name: str) -> Results:
     """The study as MLflow holds it now."""
-    client = tracking.connect()
+    client = store.connect()
     tracking.sweep(client)
     parent, plan = ledger.read_plan(client, name)
     states = ledger.states(client, (cell.signature for cell in plan.cells))

@@ -6,7 +6,7 @@ from contextlib import suppress
 from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
-from emotion_lightning import ledger, tracking
+from emotion_lightning import ledger, store
 from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.ledger import PlannedArm, PlannedCell
 from emotion_lightning.report.collect import Group, collect, read_run
@@ -34,8 +34,8 @@ def paired(a: str, b: str, study: str | None = None) -> list[Pair]:
 
 def _study_of(a: str, b: str) -> str | None:
     """The one study that has arms of these names; None if neither is an arm of any."""
-    client = tracking.connect()
-    names, plans = sorted({r.data.tags["study"] for r in tracking.runs(client, "tags.kind = 'study'")}), []
+    client = store.connect()
+    names, plans = sorted({r.data.tags["study"] for r in store.runs(client, "tags.kind = 'study'")}), []
     for name in names:
         with suppress(MlflowException, ValidationError, UserError):  # one that was killed before it had a plan
             plans.append(ledger.read_plan(client, name)[1])
@@ -55,8 +55,8 @@ def _study_of(a: str, b: str) -> str | None:
 
 def _single(run_id: str) -> Group:
     """A run as an arm of its own, with one cell."""
-    client = tracking.connect()
-    run = tracking.find(client, run_id)
+    client = store.connect()
+    run = store.find(client, run_id)
     if run.info.status != "FINISHED":
         raise UserError(f"run {run_id} is {run.info.status}; only finished runs can be compared")
     tags = run.data.tags
