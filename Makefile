@@ -61,8 +61,8 @@ ui: setup ## MLflow's pages for mlruns/ on 127.0.0.1 [PORT=5000]
 bench: setup-dev ## measure speed side by side into docs/benchmarks.md: [DATA=dir] [ONLY=train_step] [ROUNDS=5]
 	@$(BIN)/python -m benchmarks $(ONLY) $(if $(DATA),--data "$(DATA)") $(if $(ROUNDS),--rounds $(ROUNDS))
 
-bench-check: setup-dev ## fail if a guarded ratio has fallen
-	@$(BIN)/python -m benchmarks $(ONLY) --check $(if $(ROUNDS),--rounds $(ROUNDS))
+bench-check: setup-dev ## fail if a guarded ratio has fallen: [DATA=dir] [ONLY=train_step] [ROUNDS=5]
+	@$(BIN)/python -m benchmarks $(ONLY) --check $(if $(DATA),--data "$(DATA)") $(if $(ROUNDS),--rounds $(ROUNDS))
 
 test: setup-dev ## the tests, without the slow ones
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)

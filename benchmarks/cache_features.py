@@ -1,7 +1,8 @@
-"""Sound files → cached pictures, against librosa's way with the same settings and against decoding alone, which is the floor."""
+"""Sound files → cached pictures, against librosa's way with the same settings, against DeepEmoNet's (librosa, then drawn by
+matplotlib), and against decoding alone, which is the floor."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from emotion_lightning.corpora import Clip, open_corpus
 from emotion_lightning.disk import parallel
 from emotion_lightning.experiment import Audio
 
-SAMPLE = 160  # clips that librosa's path is timed on, each a ninth of the corpora
+GUARDED = True
+SAMPLE, DRAWN = 160, 40  # clips that librosa's path and the drawing are timed on, spread over the corpora
 
 
 def rows(setting: Setting) -> Iterator[Row]:
@@ -23,16 +25,18 @@ def rows(setting: Setting) -> Iterator[Row]:
     corpora = {name: open_corpus(name, {}, setting.data, setting.work).clips for name in ("ravdess", "savee")}
     clips = [clip for found in corpora.values() for clip in found]
     sample = clips[:: len(clips) // SAMPLE]
-    ours, decoded, librosa = in_turns(
+    ours, decoded, librosa, drawn = in_turns(
         setting.rounds,
         lambda: len(clips) / seconds(lambda: build(corpora, setting.work)),
         lambda: len(clips) / seconds(lambda: list(parallel(lambda clip: soundfile.read(clip.path), clips))),
         lambda: len(sample) / seconds(lambda: list(map(librosa_mel, sample))),
+        lambda: DRAWN / seconds(lambda: draw(sample[:: SAMPLE // DRAWN][:DRAWN], setting.work / "drawn.png")),
     )
     yield Row(
         "all clips to cached waveforms and 256 px pictures", [len(clips) / o for o in ours], "s", goal=5, at_most=True
     )
     yield Row("clips to cached pictures", ours, "clips/s", librosa, "librosa's mel alone, one core", guard=1.5)
+    yield Row("clips to cached pictures", ours, "clips/s", drawn, "librosa and matplotlib, one core", guard=5)
     yield Row("clips to cached pictures", ours, "clips/s", decoded, "decoding alone, all cores", guard=0.2)
 
 
@@ -49,7 +53,7 @@ def _untracked(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
     return items
 
 
-def librosa_mel(clip: Clip) -> object:
+def librosa_mel(clip: Clip) -> Any:
     """The author's steps up to the drawing: decode and resample, trim, mel, dB."""
     import librosa
 
@@ -57,3 +61,16 @@ def librosa_mel(clip: Clip) -> object:
     wave, _ = librosa.effects.trim(wave, top_db=60)
     mel = partial(librosa.feature.melspectrogram, sr=rate, n_fft=512, hop_length=128, n_mels=128)
     return librosa.power_to_db(mel(y=wave), ref=abs(wave).max())
+
+
+def draw(clips: Sequence[Clip], place: Path) -> None:
+    """All of the author's steps: a PNG a clip, of the axes alone."""
+    import librosa.display
+    from matplotlib.figure import Figure
+
+    for clip in clips:
+        figure = Figure(figsize=(2.56, 2.56), dpi=100)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        librosa.display.specshow(librosa_mel(clip), sr=16_000, hop_length=128, cmap="magma", ax=axes)
+        figure.savefig(place)

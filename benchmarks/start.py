@@ -51,6 +51,6 @@ def rows(setting: Setting) -> Iterator[Row]:
         "s",
         imports,
         "importing its libraries",
-        guard=3,
+        guard=2.2,
         at_most=True,
     )
