@@ -139,9 +139,8 @@ class EmotionClassifier(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Logs loss, accuracy, f1 and uar of the validation side and of clean training clips, the loss gap, and the mean of
         what the epoch's steps optimised (Lightning's own mean over steps costs each a millisecond)."""
-        self.log(
-            "loss/optimised", torch.stack(self._losses).mean(), sync_dist=True
-        )  # of all ranks' shares of a batch
+        # of all ranks' shares of each batch
+        self.log("loss/optimised", torch.stack(self._losses).mean(), sync_dist=True)
         losses = {}
         for side, seen in zip(("val", "train"), self._seen, strict=True):
             labels, probabilities = (torch.cat(tensors) for tensors in zip(*seen, strict=True))

@@ -1,20 +1,18 @@
 """The commands behind the Makefile. Heavy imports stand inside them, so that help and a typo's message come at once."""
 
-import atexit
 import os
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from emotion_lightning import parts, ranks, settings
+from emotion_lightning import ending, parts, ranks, settings
 from emotion_lightning.engine import Choice, Name
 from emotion_lightning.errors import UserError
 
@@ -287,30 +285,17 @@ def main() -> None:
     try:
         app()
     except SystemExit as done:
-        _leave(done.code if isinstance(done.code, int) else 0)
+        if isinstance(done.code, str):
+            raise
+        ending.leave(done.code or 0)
     except UserError as error:
         _say_error(ranks.signed(str(error)))
-        _leave(2)
+        ending.leave(2)
     except Exception as error:
         if "mlflow" not in sys.modules or not (said := _said_of_a_server(error)):
             raise
         _say_error(said)
-        _leave(2)
-
-
-def _leave(status: int) -> NoReturn:
-    """Ends the process as Python does, but leaves its memory to the system: taking torch's and MLflow's objects apart one
-    by one is 1.5 s of every command."""
-    if "mlflow" in sys.modules:
-        from emotion_lightning import store
-
-        store.settle()
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
-            stream.flush()
-    os._exit(status)
+        ending.leave(2)
 
 
 def _said_of_a_server(error: Exception) -> str:

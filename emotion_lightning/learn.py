@@ -75,13 +75,13 @@ def prepare_machine() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     torch.set_float32_matmul_precision("high")
-    for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
-        if mallopt := _mallopt():
+    if mallopt := _mallopt():
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
             mallopt(option, value)
 
 
-def memory() -> str:
-    """How pictures lie in memory, and whether freed blocks are kept; a run's tag."""
+def memory_format() -> str:
+    """How a network's tensors lie in memory, and whether freed blocks are kept; a run's tag."""
     return "channels last" + (", freed blocks kept" if _mallopt() else "")
 
 

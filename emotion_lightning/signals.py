@@ -3,9 +3,12 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+PATIENCE = 5.0  # seconds
 
 
 class Killed(BaseException):
@@ -19,12 +22,17 @@ class Killed(BaseException):
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C raises Killed; one that comes amid a write to the database does so when it is written, or
-    the database would stay locked."""
+    """The first SIGTERM or Ctrl-C raises Killed. One that comes amid a call to the database does so after the call, or the
+    database would stay locked; after five seconds it waits no longer."""
+    came = 0.0
+    again: threading.Timer | None = None
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        if _in_database(frame):
-            threading.Timer(0.01, os.kill, (os.getpid(), signum)).start()  # asks again
+        nonlocal came, again
+        came = came or time.monotonic()
+        if _in_database(frame) and time.monotonic() - came < PATIENCE:
+            again = threading.Timer(0.01, os.kill, (os.getpid(), signum))
+            again.start()
             return
         ignore()
         raise Killed(signum)
@@ -33,6 +41,8 @@ def raised() -> Iterator[None]:
     try:
         yield
     finally:
+        if again:  # it came with the last call of all
+            again.cancel()
         for signum, handler in before.items():
             signal.signal(signum, handler)
 

@@ -77,7 +77,7 @@ def make_local(folder: Path) -> None:
 def settle() -> None:
     """Brings what SQLite keeps in mlflow.db-wal into mlflow.db, so that a copy of the one file is whole; waits for nobody."""
     if uri() == local() and (database := ROOT / "mlflow.db").exists():
-        with closing(sqlite3.connect(database, timeout=0)) as connection, suppress(sqlite3.OperationalError):
+        with suppress(sqlite3.Error), closing(sqlite3.connect(database, timeout=0)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

@@ -94,7 +94,8 @@ def _opened(
         yield tracked
     except signals.Killed as killed:
         killed.run_id = tracked.id
-        _end(tracked, RunStatus.KILLED)
+        with suppress(MlflowException):  # locked by others, or a full disk: the next start's sweep says KILLED
+            _end(tracked, RunStatus.KILLED)
         raise
     except BaseException as error:
         signals.ignore()

@@ -141,12 +141,13 @@ def _tags(experiment: Experiment, data: EmotionData, model: learn.Model) -> dict
         "DEMO": str(experiment.is_demo),
         "LEAKY": str(experiment.is_leaky),
         "machine/precision": learn.precision(experiment.fit) if by_lightning else "scikit-learn",
-        "machine/memory": learn.memory(),
         "machine/devices": str(here.count if by_lightning else 1),
         "machine/nodes": str(here.machines if by_lightning else 1),
         **machine.tags(device),
         **machine.commit(),
     }
+    if by_lightning:
+        tags["machine/memory_format"] = learn.memory_format()
     if data.notes:
         tags["data/notes"] = "; ".join(data.notes)[:1000]
     if "fold" in experiment.protocol.args:

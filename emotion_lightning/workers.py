@@ -11,7 +11,7 @@ import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 
-from emotion_lightning import machine
+from emotion_lightning import ending, machine
 from emotion_lightning.engine import Job, News, do
 
 
@@ -107,6 +107,7 @@ def _serve(pipe: Connection, threads: int) -> None:
             pipe.send(do(job, pipe.send))
     except Killed as killed:
         os._exit(128 + killed.signum)
+    ending.leave(0)
 
 
 def _next(pipe: Connection) -> Job | None:

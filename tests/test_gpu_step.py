@@ -1,7 +1,8 @@
-"""A training step as a GPU takes it, on fake tensors: they have a device and no values, so that a step that needs a value on the
-host, for which a GPU would have to be waited for, fails here; and so does one that mixes devices."""
+"""A training step forward as a GPU takes it, on fake tensors: they have a device and no values, so that one that needs a value on
+the host, for which a GPU would have to be waited for, fails here; and so does one that mixes devices."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from test_train import small
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.data import Batch
@@ -33,6 +35,15 @@ def beta_has_a_shape():
     library._destroy()
 
 
+class NoWayBack(TorchDispatchMode):
+    """Fake tensors may be copied to the CPU, for which a GPU would be waited for."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        to = (kwargs or {}).get("device")
+        assert not (to and to.type == "cpu" and args and isinstance(args[0], Tensor) and args[0].is_cuda), func
+        return func(*args, **(kwargs or {}))
+
+
 def on_fake_gpu(module: nn.Module) -> None:
     """Parameters and buffers give way to fake ones; only within a FakeTensorMode."""
     for part in module.modules():
@@ -44,18 +55,16 @@ def on_fake_gpu(module: nn.Module) -> None:
 
 
 def step(cache: Path, **options: str) -> Tensor:
-    """The loss of one training step on the fake GPU."""
+    """The loss of one training step on the fake GPU; torch cannot go backward there without a real one."""
     data, classifier = build(small(cache, **options), Console(quiet=True))
     assert isinstance(classifier, EmotionClassifier)
     gather = data.gather_waveforms if data.waveforms_in_training else data.gather
     real = gather(torch.arange(4), torch.device("cpu"))
     classifier.train()
-    with FakeTensorMode():
+    with FakeTensorMode(), NoWayBack():
         on_fake_gpu(classifier)
         fake = Batch(real.rows, *(torch.empty(t.shape, dtype=t.dtype, device=GPU) for t in real[1:]))
-        x, valid, targets = classifier.augmented(fake)
-        loss = F.cross_entropy(classifier.network(x, valid).float(), targets, weight=classifier.class_weights)
-        return loss + classifier.network.penalty()
+        return classifier.training_step(fake, 0)
 
 
 STEPS = {
@@ -70,6 +79,12 @@ STEPS = {
 @pytest.mark.parametrize("options", STEPS.values(), ids=STEPS)
 def test_a_step_never_waits_for_the_gpu(demo_data: Path, options: dict[str, str]) -> None:
     assert step(demo_data, **options).device.type == "cuda"
+
+
+def test_a_step_that_copies_to_the_host_fails(demo_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(F, "one_hot", lambda labels, classes: torch.eye(classes)[labels.cpu()].to(GPU))
+    with pytest.raises(AssertionError, match="_to_copy"):
+        step(demo_data)
 
 
 def test_a_step_that_reads_a_value_fails(demo_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

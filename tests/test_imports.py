@@ -13,12 +13,12 @@ ORDER = [
     "errors", "parts", "experiment", "ranks", "settings", "study", "claims", "corpora", "protocols", "audio", "features",
     "disk", "cache", "augment", "rows", "batches", "reads", "data", "harmonics", "likeness", "audit", "models",
     "metrics", "statistics", "schedule", "classifier", "estimator", "lr_search", "callbacks", "distributed", "learn", "servable",
-    "machine", "signals", "server", "store", "replica", "outbox", "tracking", "ledger", "report", "outcome", "train",
+    "machine", "signals", "server", "store", "ending", "replica", "outbox", "tracking", "ledger", "report", "outcome", "train",
     "audit_view", "predict", "resume", "engine", "workers", "ray_cluster", "ray_engine", "study_view", "run_study",
     "download", "verify", "ui", "study_commands", "cli", "__main__",
 ]  # fmt: skip
 TORCHLESS = (
-    "errors", "parts", "experiment", "ranks", "settings", "study", "claims", "schedule", "study_commands", "cli",
+    "errors", "parts", "experiment", "ranks", "settings", "study", "claims", "schedule", "ending", "study_commands", "cli",
 )  # fmt: skip
 HEAVY = {
     "torch", "torchaudio", "torchvision", "torchmetrics", "lightning", "mlflow", "timm", "sklearn", "matplotlib", "ray",

@@ -78,7 +78,7 @@ def test_a_run_says_what_it_was(finished: Result) -> None:
         "protocol",
         "machine/cpu",
         "machine/precision",
-        "machine/memory",
+        "machine/memory_format",
         "mlflow.source.git.commit",
     } <= set(run.data.tags)
     assert run.data.tags["DEMO"] == "True"

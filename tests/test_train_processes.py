@@ -63,8 +63,7 @@ def test_a_terminated_run_is_killed_and_says_how_to_go_on(
 
 @pytest.mark.slow
 def test_mlflow_db_alone_holds_a_run_whose_process_has_ended(tmp_path: Path, demo_data: Path) -> None:
-    said = finished(start(tmp_path, "train", write_small(tmp_path, demo_data)))
-    assert "make ui" in said.splitlines()[-1]  # nothing printed is lost by the short way out
+    finished(start(tmp_path, "train", write_small(tmp_path, demo_data)))
     copy = tmp_path / "copy" / "mlruns"
     copy.mkdir(parents=True)
     shutil.copy(tmp_path / "mlruns" / "mlflow.db", copy)

@@ -1,7 +1,8 @@
-"""The store itself: a signal amid a write."""
+"""A signal amid a call to the database."""
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,25 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
 from emotion_lightning import signals
+
+
+def test_one_that_came_with_the_last_write_of_all_ends_nothing(tmp_path: Path) -> None:
+    said: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda signum, frame: said.append(signum))
+    try:
+        with signals.raised():
+            exec(compile("import os; os.kill(os.getpid(), 15)", "", "exec"), {"__name__": "of.a.sqlalchemy_store"})
+        time.sleep(0.2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert said == []
+
+
+def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "PATIENCE", 0.1)
+    call = "import os, time; os.kill(os.getpid(), 15); time.sleep(30)"
+    with pytest.raises(signals.Killed), signals.raised():
+        exec(compile(call, "", "exec"), {"__name__": "of.a.sqlalchemy_store"})
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -27,7 +47,7 @@ def test_a_signal_amid_a_write_waits_until_it_is_written(tmp_path: Path, signum:
     try:
         with pytest.raises(signals.Killed), signals.raised():
             client.log_batch(run, metrics=[Metric("loss", 0.5, 0, 0)])
-            signal.pause()  # the signal is sent again
+            time.sleep(5)  # the signal is sent again
     finally:
         sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", send)
     assert amid and client.get_run(run).data.metrics == {"loss": 0.5}
