@@ -43,6 +43,7 @@ def raised() -> Iterator[None]:
     finally:
         if again:  # it came with the last call of all
             again.cancel()
+            again.join()
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
