@@ -42,6 +42,7 @@ def raised() -> Iterator[None]:
         yield
     finally:
         if again:  # it came with the last call of all
+            ignore()
             again.cancel()
             again.join()
         for signum, handler in before.items():
