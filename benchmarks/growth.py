@@ -8,19 +8,17 @@ import csv
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from benchmarks.timing import Row, Setting, run
+from benchmarks.timing import Row, Setting, ours
 from emotion_lightning.corpora import EMOTIONS
 
 SIZES = (2_000, 20_000, 200_000)
 RATE, SECONDS, DISTINCT = 16_000, 0.5, 2_000
-REPOSITORY = Path(__file__).parent.parent
 MEMORY = """
 import threading, time
 
@@ -130,7 +128,7 @@ def a_clip(seconds: dict[str, float], size: int) -> float:
 
 
 def measured(code: str, folder: Path) -> dict[str, float]:
-    said = run(sys.executable, "-c", MEMORY + code, cwd=folder, PYTHONPATH=str(REPOSITORY))
+    said = ours("-c", MEMORY + code, cwd=folder)
     found: dict[str, float] = json.loads(said.splitlines()[-1])
     return found
 

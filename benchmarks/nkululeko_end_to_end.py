@@ -9,17 +9,16 @@ folds). nkululeko has eGeMAPS, ours mean and deviation of 20 MFCC, the usual way
 
 import csv
 import shutil
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from benchmarks import timing
 from benchmarks.timing import NotHere, Row, Setting, in_turns, run, seconds
 from emotion_lightning.corpora import open_corpus
 
 OPTIONAL = True
 PYTHON = Path(".venv-nkululeko/bin/python")
-REPOSITORY = Path(__file__).parent.parent
 TESTED = {"02", "05", "14", "15", "16"}
 INI = """
 [EXP]
@@ -66,8 +65,8 @@ def ours_once(setting: Setting, forget: bool) -> None:
         shutil.rmtree(setting.work / "cache", ignore_errors=True)
     split = ("protocol=published_folds", "protocol.published=ravdess_luna_jimenez", "protocol.fold=0")
     places = ("--data", str(setting.data), "--cache", "cache")
-    command = (sys.executable, "-m", "emotion_lightning", "train", "svm_std", "corpora.savee=off", *split, *places)
-    run(*command, cwd=setting.work, PYTHONPATH=str(REPOSITORY), MLFLOW_TRACKING_URI="")
+    command = ("train", "svm_std", "corpora.savee=off", *split, *places)
+    timing.ours("-m", "emotion_lightning", *command, cwd=setting.work)
 
 
 def theirs_once(setting: Setting, forget: bool) -> None:

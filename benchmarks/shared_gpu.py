@@ -1,15 +1,12 @@
 """Several small runs on one GPU: a study of eight runs by JOBS=4, against the same study by JOBS=1."""
 
-import sys
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 
-from benchmarks.timing import NotHere, Row, Setting, in_turns, run, seconds
+from benchmarks.timing import NotHere, Row, Setting, in_turns, ours, seconds
 
-REPOSITORY = Path(__file__).parent.parent
 RUNS = 8
 STUDY = """
 arms:
@@ -33,5 +30,4 @@ def runs_a_minute(setting: Setting, jobs: int) -> float:
     (work / "experiments" / "studies").mkdir(parents=True)
     (work / "experiments" / "studies" / "eight.yaml").write_text(STUDY)
     command = ("study", "eight", "--jobs", str(jobs), "--cache", str(setting.work / "cache"))
-    words = (sys.executable, "-m", "emotion_lightning", *command)
-    return RUNS * 60 / seconds(lambda: run(*words, cwd=work, PYTHONPATH=str(REPOSITORY), MLFLOW_TRACKING_URI=""))
+    return RUNS * 60 / seconds(lambda: ours("-m", "emotion_lightning", *command, cwd=work))

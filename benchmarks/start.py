@@ -1,13 +1,11 @@
 """How long until something happens: to the first step of a run, through a study that has nothing left to do."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 
-from benchmarks.timing import Row, Setting, in_turns, run, seconds
+from benchmarks.timing import Row, Setting, in_turns, ours, seconds
 
 GUARDED = True
-REPOSITORY = Path(__file__).parent.parent
 IMPORTS = "import os, torch, lightning, timm, mlflow; os._exit(0)"  # Python takes 1.5 s more to take them apart
 FIRST_STEP = """
 import os, sys
@@ -20,20 +18,18 @@ main()
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    def here(*command: str, status: int = 0) -> None:
-        run(*command, cwd=setting.work, status=status, PYTHONPATH=str(REPOSITORY), MLFLOW_TRACKING_URI="")
-
-    study = (sys.executable, "-m", "emotion_lightning", "study", "demo_start")
+    here = partial(ours, cwd=setting.work)
+    study = ("-m", "emotion_lightning", "study", "demo_start")
     (setting.work / "experiments" / "studies").mkdir(parents=True)
     (setting.work / "experiments" / "studies" / "demo_start.yaml").write_text(
         "arms: {demo_svm: }\nprotocols: {speaker_folds: {folds: 5, seeds: 4}}\n"
     )
     here(*study)  # 20 runs, and the cache
-    here(sys.executable, "-c", FIRST_STEP, status=7)
+    here("-c", FIRST_STEP, status=7)
     imports, first, nothing = in_turns(
         setting.rounds,
-        lambda: seconds(lambda: here(sys.executable, "-c", IMPORTS)),
-        lambda: seconds(lambda: here(sys.executable, "-c", FIRST_STEP, status=7)),
+        lambda: seconds(lambda: here("-c", IMPORTS)),
+        lambda: seconds(lambda: here("-c", FIRST_STEP, status=7)),
         lambda: seconds(lambda: here(*study)),
     )
     yield Row(

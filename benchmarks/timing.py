@@ -1,8 +1,10 @@
 """What a benchmark yields, and how it is measured and told."""
 
+import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from emotion_lightning import machine
+
+REPOSITORY = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,6 @@ def seconds(action: Callable[[], object]) -> float:
 
 def run(*command: str | Path, cwd: Path, status: int = 0, **variables: str) -> str:
     """What a command printed; it must end with `status`."""
-    import os
-
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -113,6 +115,11 @@ def run(*command: str | Path, cwd: Path, status: int = 0, **variables: str) -> s
             f"{' '.join(map(str, command))}: exit status {done.returncode}\n{done.stdout}{done.stderr}"
         )
     return done.stdout
+
+
+def ours(*words: str, cwd: Path, status: int = 0) -> str:
+    """The same of this checkout's Python with these words, such as -m emotion_lightning train svm; its store lies in `cwd`."""
+    return run(sys.executable, *words, cwd=cwd, status=status, PYTHONPATH=str(REPOSITORY), MLFLOW_TRACKING_URI="")
 
 
 def stamp() -> str:
