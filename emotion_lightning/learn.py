@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import joblib
 import lightning as L
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from emotion_lightning import distributed, metrics, ranks
+from emotion_lightning import distributed, estimator_file, metrics, ranks
 from emotion_lightning.callbacks import EpochRecord, Patience, Schedule, ShowProgress
 from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.data import EmotionData
@@ -98,6 +97,8 @@ def fit(data: EmotionData, model: Model, work: Path, record: Record, console: Co
 
 def _fit_estimator(data: EmotionData, model: EmotionEstimator, work: Path, record: Record) -> Fitted:
     """In one go: figures of the validation side and of clean training clips stand as those of one epoch."""
+    kept = work / "best.skops"
+    estimator_file.save(model, kept)  # one that cannot be kept is refused before it is fitted
     start = time.perf_counter()
     train, val = (
         data.gather(torch.from_numpy(index), torch.device("cpu")) for index in (data.split.train, data.split.val)
@@ -109,9 +110,8 @@ def _fit_estimator(data: EmotionData, model: EmotionEstimator, work: Path, recor
         scores = metrics.scores(data.labels[torch.from_numpy(index)], probabilities(model, data, index))
         figures |= {f"{name}/{side}": value for name, value in scores.items()}
     record(figures | {"loss/gap": figures["loss/val"] - figures["loss/train"]}, 0)
-    work.mkdir(parents=True, exist_ok=True)
-    joblib.dump(model, work / "best.joblib")
-    return Fitted(model, None, seconds, work / "best.joblib", (work / "best.joblib",))
+    estimator_file.save(model, kept)
+    return Fitted(model, None, seconds, kept, (kept,))
 
 
 def _fit_network(

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import joblib
 import torch
 from torch import Tensor, nn
 
-from emotion_lightning import parts
+from emotion_lightning import estimator_file, parts
 from emotion_lightning.classifier import EmotionClassifier
 from emotion_lightning.estimator import EmotionEstimator
 from emotion_lightning.experiment import Experiment
@@ -47,7 +46,7 @@ def rebuild(checkpoint: Mapping[str, Any]) -> EmotionClassifier:
 
 
 def from_checkpoint(file: Path) -> EmotionModel:
-    """best.ckpt of a network, or best.joblib of an estimator; the latter is a pickle, to be trusted as its store is."""
-    if file.suffix == ".joblib":
-        return EmotionModel(joblib.load(file))
+    """Rebuilds the model that a run kept: best.ckpt or last.ckpt of a network, best.skops of an estimator."""
+    if file.suffix in (".skops", ".joblib"):
+        return EmotionModel(estimator_file.load(file))
     return EmotionModel(rebuild(torch.load(file, map_location="cpu", weights_only=True)))

@@ -157,7 +157,9 @@ def _tags(experiment: Experiment, data: EmotionData, model: learn.Model) -> dict
 
 def _log_start(experiment: Experiment, data: EmotionData) -> None:
     """Settings, environment, data and bad clips: what is known before the first step."""
-    mlflow.log_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), "settings.yaml")
+    # without the name, which a file gives to its experiment: so this artifact can be trained again as it is
+    settings = experiment.model_dump(mode="json", exclude={"name"})
+    mlflow.log_text(yaml.safe_dump(settings, sort_keys=False), "settings.yaml")
     mlflow.log_text(machine.environment(), "environment.txt")
     name = ("DEMO " if experiment.is_demo else "") + "+".join(experiment.corpora)
     for side in SIDES:

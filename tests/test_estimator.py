@@ -1,19 +1,24 @@
-"""EmotionEstimator: probabilities from decision values, and classes that training did not have."""
+"""EmotionEstimator: probabilities from decision values, classes that training did not have, and the file that keeps it."""
 
+from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from emotion_lightning import settings
+from emotion_lightning import estimator_file, settings
 from emotion_lightning.data import Batch
+from emotion_lightning.errors import UserError
 from emotion_lightning.estimator import EmotionEstimator, temperature
 from emotion_lightning.features import log_mel
+from emotion_lightning.models import svm
 
 
 def clips(classes: int, count: int, seed: int) -> Batch:
@@ -26,7 +31,7 @@ def clips(classes: int, count: int, seed: int) -> Batch:
 
 
 def fitted(classifier: Any, train: Batch, val: Batch, classes: int = 3) -> EmotionEstimator:
-    pipeline = make_pipeline(FunctionTransformer(lambda x: np.nanmean(x, 3).reshape(len(x), -1)), classifier)
+    pipeline = make_pipeline(FunctionTransformer(svm.mean), classifier)
     feature = log_mel.build(16_000, bands=5, frames=8)
     model = EmotionEstimator(settings.load("demo_svm"), feature, pipeline, "abcdefgh"[:classes])
     model.fit(train, val)
@@ -68,3 +73,61 @@ def test_the_temperature_of_logits_that_were_scaled_is_the_scale(scale: float) -
     logits = 2 * torch.randn(20_000, 4, generator=chance)
     labels = torch.multinomial(logits.softmax(1), 1, generator=chance)[:, 0]
     assert temperature(logits * scale, labels) == pytest.approx(scale, rel=0.05)
+
+
+class Foreign(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """An estimator of neither scikit-learn nor `emotion_lightning.models`."""
+
+    def fit(self, x: Any, y: Any) -> "Foreign":
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, x: Any) -> Any:
+        return np.full((len(x), len(self.classes_)), 1 / len(self.classes_))
+
+
+@pytest.mark.parametrize("classifier", [svm.SVC(), RidgeClassifier(), LogisticRegression()])
+def test_a_kept_estimator_gives_the_same_probabilities(classifier: Any, tmp_path: Path) -> None:
+    train, val = clips(3, 90, 0), clips(3, 60, 1)
+    model = fitted(classifier, train, val)
+    estimator_file.save(model, tmp_path / "best.skops")
+    loaded = estimator_file.load(tmp_path / "best.skops")
+    assert (loaded.experiment, loaded.classes, loaded.temperature) == (
+        model.experiment,
+        model.classes,
+        model.temperature,
+    )
+    expected = model.probabilities(val.stored, val.extent)
+    torch.testing.assert_close(loaded.probabilities(val.stored, val.extent), expected, rtol=0, atol=0)
+
+
+def test_a_kept_estimator_names_no_module_of_ours_but_models(tmp_path: Path) -> None:
+    estimator_file.save(fitted(svm.SVC(), clips(3, 90, 0), clips(3, 60, 1)), tmp_path / "best.skops")
+    with ZipFile(tmp_path / "best.skops") as archive:
+        written = "".join(archive.read(name).decode("latin-1") for name in archive.namelist())
+    assert written.count("emotion_lightning") == written.count("emotion_lightning.models.svm") > 0
+
+
+def test_an_estimator_of_another_package_is_kept_where_the_models_file_lists_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fitted(Foreign(), clips(3, 90, 0), clips(3, 60, 1))
+    name = f"{Foreign.__module__}.Foreign"
+    with pytest.raises(UserError, match=rf"not trusted: {name}\. .* models/svm.py: TRUSTED = \['{name}'\]"):
+        estimator_file.save(model, tmp_path / "best.skops")
+    monkeypatch.setattr(svm, "TRUSTED", [name], raising=False)
+    estimator_file.save(model, tmp_path / "best.skops")
+    assert isinstance(estimator_file.load(tmp_path / "best.skops").estimator[-1], Foreign)
+
+
+def test_an_estimator_that_holds_a_lambda_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fitted(svm.SVC(), clips(3, 90, 0), clips(3, 60, 1))
+    model.estimator.steps[0] = ("mean", FunctionTransformer(lambda x: x))
+    monkeypatch.setattr(svm, "TRUSTED", [f"{__name__}.<lambda>"], raising=False)
+    with pytest.raises(UserError, match=r"models/svm.py: skops cannot save its estimator: .*lambda"):
+        estimator_file.save(model, tmp_path / "best.skops")
+
+
+def test_a_pickle_of_an_earlier_version_is_refused_with_the_way_to_train_it_again() -> None:
+    with pytest.raises(UserError, match=r"best.joblib is a pickle of an earlier version.*EXP=settings.yaml"):
+        estimator_file.load(Path("best.joblib"))

@@ -12,8 +12,9 @@ PACKAGE = Path(emotion_lightning.__file__).parent
 ORDER = [
     "errors", "parts", "experiment", "ranks", "settings", "study", "claims", "corpora", "protocols", "audio", "features",
     "disk", "cache", "augment", "rows", "batches", "reads", "data", "harmonics", "likeness", "audit", "models",
-    "metrics", "statistics", "schedule", "classifier", "estimator", "lr_search", "callbacks", "distributed", "learn", "servable",
-    "machine", "signals", "server", "store", "ending", "replica", "outbox", "tracking", "ledger", "report", "outcome", "train",
+    "metrics", "statistics", "schedule", "classifier", "estimator", "lr_search", "callbacks", "distributed",
+    "estimator_file", "learn", "servable", "machine", "signals",
+    "server", "store", "ending", "replica", "outbox", "tracking", "ledger", "report", "outcome", "train",
     "audit_view", "predict", "resume", "engine", "workers", "ray_cluster", "ray_engine", "study_view", "run_study",
     "download", "verify", "ui", "study_commands", "cli", "__main__",
 ]  # fmt: skip

@@ -103,6 +103,12 @@ def test_everything_a_reader_needs_is_kept_with_the_run(finished: Result) -> Non
     assert checkpoints == {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
 
 
+def test_the_settings_that_are_kept_are_an_experiment_that_trains_the_same_again(finished: Result) -> None:
+    kept = mlflow.artifacts.download_artifacts(run_id=finished.run_id, artifact_path="settings.yaml")
+    run = MlflowClient().get_run(finished.run_id)
+    assert settings.load(kept).signature() == run.data.tags["signature"]
+
+
 def test_the_predictions_of_each_clip_give_the_figures_again(finished: Result) -> None:
     with Path(
         mlflow.artifacts.download_artifacts(run_id=finished.run_id, artifact_path="predictions.csv")
