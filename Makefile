@@ -52,7 +52,7 @@ predict: setup ## emotions of your sound files: AUDIO=file-or-folder RUN=run
 	@test -n "$(AUDIO)" -a -n "$(RUN)" || { echo 'error: both are needed: make predict AUDIO=<file or folder> RUN=<run id>'; exit 2; }
 	@$(EMOTION) predict "$(AUDIO)" --run "$(RUN)"
 
-experiments: setup ## list the experiments
+experiments: setup ## list the experiments, the studies and the published figures
 	@$(EMOTION) experiments
 
 ui: setup ## MLflow's pages for mlruns/ on 127.0.0.1 [PORT=5000]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,10 +154,21 @@ def predict(
 
 @app.command()
 def experiments() -> None:
-    """List the experiments that can be trained."""
-    table = Table("experiment", "what it is")
+    """List the experiments, the studies, and the published figures that reports show beside ours."""
+    from emotion_lightning import claims
+    from emotion_lightning import study as studies
+
+    table = Table("experiment", "what it is", title="make train EXP=…")
     for name in settings.names():
         table.add_row(name, settings.load(name).about)
+    console.print(table)
+    table = Table("study", "what it is", title="make study STUDY=…")
+    for name in studies.names():
+        table.add_row(name, studies.load(name).about)
+    console.print(table)
+    table = Table("claims", "figures", "source", title="published figures")
+    for (file, source), count in Counter((c.file, c.source) for c in claims.load()).items():
+        table.add_row(Path(file).stem, str(count), source)
     console.print(table)
 
 

@@ -18,7 +18,7 @@ from emotion_lightning import parts
 from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.experiment import Experiment, flatten
 
-SHIPPED = Path(__file__).parent.parent / "experiments"
+SHIPPED = Path(__file__).parent / "experiments"  # in a clone a link to the folder in the root; in a wheel a copy
 Checked = typing.TypeVar("Checked", bound=BaseModel)
 Sources = dict[tuple[str, ...], str]  # path of a setting → where its value was written
 

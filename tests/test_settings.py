@@ -54,7 +54,7 @@ def refusal(name: str, *overrides: str) -> str:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Python with the package on its path, in the working directory."""
-    environment = {**os.environ, "PYTHONPATH": str(settings.SHIPPED.parent), "COLUMNS": "80"}
+    environment = {**os.environ, "PYTHONPATH": str(settings.SHIPPED.parents[1]), "COLUMNS": "80"}
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120)
 
 
