@@ -10,10 +10,11 @@ from typing import Any
 import soundfile
 
 from benchmarks.timing import NotHere, Row, Setting, in_turns, seconds
-from emotion_lightning import cache, parts
+from emotion_lightning.config import parts
+from emotion_lightning.config.schema import Audio
 from emotion_lightning.corpora import Clip, open_corpus
-from emotion_lightning.disk import parallel
-from emotion_lightning.experiment import Audio
+from emotion_lightning.data import cache
+from emotion_lightning.data.filesystem import parallel
 
 GUARDED = True
 SAMPLE, DRAWN = 160, 40  # clips that librosa's path and the drawing are timed on, spread over the corpora

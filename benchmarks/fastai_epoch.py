@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.timing import NotHere, Row, Setting, in_turns, run
 from benchmarks.trainers import Turns, made
-from emotion_lightning import learn
-from emotion_lightning.callbacks import Schedule
-from emotion_lightning.data import EmotionData
-from emotion_lightning.schedule import cycles
+from emotion_lightning.data.datamodule import EmotionData
+from emotion_lightning.training import fit as learn
+from emotion_lightning.training.callbacks import Schedule
+from emotion_lightning.training.schedule import cycles
 
 OPTIONAL = True
 PYTHON = Path(".venv-fastai/bin/python")

@@ -50,8 +50,8 @@ TRAINING = """
 import json
 import torch
 import emotion_lightning.train
-from emotion_lightning import settings
-from emotion_lightning.data import EmotionData
+from emotion_lightning.config import loader as settings
+from emotion_lightning.data.datamodule import EmotionData
 
 memory, start = Memory(), time.perf_counter()
 data = EmotionData(settings.load("growth.yaml"))
@@ -72,7 +72,9 @@ CACHE = """
 import json
 from pathlib import Path
 import emotion_lightning.train
-from emotion_lightning import cache, parts, settings
+from emotion_lightning.data import cache
+from emotion_lightning.config import parts
+from emotion_lightning.config import loader as settings
 from emotion_lightning.corpora import open_corpus
 
 experiment = settings.load("growth.yaml")

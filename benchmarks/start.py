@@ -9,8 +9,8 @@ GUARDED = True
 IMPORTS = "import os, torch, lightning, timm, mlflow; os._exit(0)"  # Python takes 1.5 s more to take them apart
 FIRST_STEP = """
 import os, sys
-import emotion_lightning.callbacks as callbacks
-from emotion_lightning.cli import main
+import emotion_lightning.training.callbacks as callbacks
+from emotion_lightning.cli.main import main
 callbacks.EpochRecord.on_train_batch_end = lambda *_: os._exit(7)
 sys.argv = ["emotion-lightning", "train", "demo"]
 main()

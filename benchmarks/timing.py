@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from emotion_lightning import machine
+from emotion_lightning.tracking import environment as machine
 
 REPOSITORY = Path(__file__).parent.parent
 

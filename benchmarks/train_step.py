@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.timing import Row, Setting, in_turns
 from benchmarks.trainers import bare_loop, clips_a_second, in_turns_with_bare, made
-from emotion_lightning.classifier import EmotionClassifier
+from emotion_lightning.training.classifier import EmotionClassifier
 
 GUARDED = True
 PICTURE = {"fit.stages.main.epochs": 500, "fit.stages.main.rounds": 1}

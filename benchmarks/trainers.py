@@ -10,12 +10,13 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
-from emotion_lightning import learn, settings
-from emotion_lightning.callbacks import Schedule
-from emotion_lightning.classifier import EmotionClassifier
-from emotion_lightning.data import EmotionData
-from emotion_lightning.schedule import cycles
+from emotion_lightning.config import loader as settings
+from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.train import build
+from emotion_lightning.training import fit as learn
+from emotion_lightning.training.callbacks import Schedule
+from emotion_lightning.training.classifier import EmotionClassifier
+from emotion_lightning.training.schedule import cycles
 
 DEMO = {"corpora.demo.speakers": 24, "corpora.demo.takes": 1, "corpora.ravdess": "off", "corpora.savee": "off"}
 
@@ -84,7 +85,7 @@ def bare_loop(
 ) -> Callable[[], None]:
     """One step of the fastest plain loop: the same network from other weights, channels last, autocast, fused AdamW.
     `compiled` is a mode of torch.compile."""
-    from emotion_lightning import parts
+    from emotion_lightning.config import parts
 
     experiment = model.experiment
     device = torch.device("cuda" if learn.on_gpu(experiment.fit) else "cpu")

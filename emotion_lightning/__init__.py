@@ -2,12 +2,12 @@
 
 One run goes this way, and imports point the same way::
 
-    experiments/X.yaml ─ experiment ─► Experiment (typed, frozen)
-    corpora/*.py  ─► clips (path, emotion, speaker, sentence, take …)
+    experiments/X.yaml ─ config ─► Experiment (typed, frozen)
+    corpora/*.py   ─► clips (path, emotion, speaker, sentence, take …)
     protocols/*.py ─► Split(train, val, test) of clips
-    audio ─► features/*.py ─► cache (waveforms, spectrograms; memory-mapped)
-    data.EmotionData ─► models/*.py in classifier.EmotionClassifier ─► learn ─► probabilities (N, C)
-    metrics ─► tracking (MLflow) ─► report/ (tables, figures)
+    features/*.py  ─► data.cache (waveforms, spectrograms; memory-mapped) ─► data.datamodule (batches)
+    models/*.py in training.classifier ─► training.fit ─► training.evaluation (probabilities, scores)
+    tracking (MLflow) ─► report (tables, figures, published figures)
 """
 
 import os

@@ -1,3 +1,3 @@
-from emotion_lightning.cli import main
+from emotion_lightning.cli.main import main
 
 main()

@@ -7,10 +7,11 @@ from pathlib import Path
 import mlflow
 import torch
 
-from emotion_lightning import audio, store
 from emotion_lightning.corpora import DECODED, media_files
+from emotion_lightning.data import audio
 from emotion_lightning.errors import UserError
-from emotion_lightning.servable import from_checkpoint
+from emotion_lightning.tracking import store
+from emotion_lightning.training.inference import from_checkpoint
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,23 @@ import yaml
 from rich.console import Console
 from rich.progress import track
 
-from emotion_lightning import distributed, learn, machine, parts, ranks, signals, store, tracking
-from emotion_lightning.audit import audit
-from emotion_lightning.classifier import EmotionClassifier
-from emotion_lightning.data import EmotionData
-from emotion_lightning.disk import digest
+from emotion_lightning.audit.leakage import audit
+from emotion_lightning.config import parts, ranks
+from emotion_lightning.config.schema import Experiment
+from emotion_lightning.data.datamodule import EmotionData
+from emotion_lightning.data.filesystem import digest
 from emotion_lightning.errors import UserError
-from emotion_lightning.estimator import EmotionEstimator
-from emotion_lightning.experiment import Experiment
 from emotion_lightning.models import Network
-from emotion_lightning.outcome import Result, conclude, sides
 from emotion_lightning.protocols import SIDES
-from emotion_lightning.servable import from_checkpoint
+from emotion_lightning.tracking import environment as machine
+from emotion_lightning.tracking import run as tracking
+from emotion_lightning.tracking import signals, store
+from emotion_lightning.training import ddp as distributed
+from emotion_lightning.training import fit as learn
+from emotion_lightning.training.classifier import EmotionClassifier
+from emotion_lightning.training.estimator import EmotionEstimator
+from emotion_lightning.training.evaluation import Result, conclude, sides
+from emotion_lightning.training.inference import from_checkpoint
 
 
 def train(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from emotion_lightning.corpora import Clip, Corpus, open_corpus
-from emotion_lightning.verify import official_sums
+from emotion_lightning.data.verify import official_sums
 
 SHARED = Path(__file__).parents[2] / "shared" / "corpora"
 

@@ -11,9 +11,9 @@ import scipy.signal
 import soundfile
 from conftest import hiss, tone
 
-from emotion_lightning import audio
-from emotion_lightning.audio import BadClip
-from emotion_lightning.experiment import Audio
+from emotion_lightning.config.schema import Audio
+from emotion_lightning.data import audio
+from emotion_lightning.data.audio import BadClip
 
 UNTRIMMED = Audio(trim_db=None)
 RATES = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000)

@@ -17,14 +17,14 @@ from conftest import DEMO
 from rich.console import Console
 from torch import Tensor
 
-from emotion_lightning import settings
-from emotion_lightning.audit import Audit, Finding, audit
-from emotion_lightning.audit_view import show
+from emotion_lightning.audit.leakage import Audit, Finding, audit
 from emotion_lightning.augment.copies import shifted
+from emotion_lightning.cli.audit import show
+from emotion_lightning.config import loader as settings
+from emotion_lightning.config.schema import Experiment
 from emotion_lightning.corpora import demo
-from emotion_lightning.data import EmotionData
+from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.errors import UserError
-from emotion_lightning.experiment import Experiment
 from emotion_lightning.train import build, train
 
 RATE = 16_000

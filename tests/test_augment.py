@@ -10,9 +10,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from emotion_lightning import parts
 from emotion_lightning.augment import STAGES, Augmentation
 from emotion_lightning.augment.image_transforms import light, warp
+from emotion_lightning.config import parts
 
 Three = tuple[Tensor, Tensor, Tensor]
 CLIPS, CLASSES = 8, 8

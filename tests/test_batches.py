@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from emotion_lightning.batches import Batches
+from emotion_lightning.data.sampler import Batches
 
 
 def epoch_of(batches: Batches, epoch: int = 0) -> list[list[int]]:

@@ -18,10 +18,12 @@ import soundfile
 import torch
 from conftest import hiss, tone
 
-from emotion_lightning import audio, cache, features, parts
+from emotion_lightning import features
+from emotion_lightning.config import parts
+from emotion_lightning.config.schema import Args, Audio
 from emotion_lightning.corpora import Clip, ravdess
-from emotion_lightning.disk import Track
-from emotion_lightning.experiment import Args, Audio
+from emotion_lightning.data import audio, cache
+from emotion_lightning.data.filesystem import Track
 
 ROOT = Path(__file__).parents[1]
 AUDIO = Audio()
@@ -315,9 +317,10 @@ def test_what_a_killed_build_left_is_not_taken_over(clips: list[Clip], tmp_path:
 OTHER = """
 import sys, time
 from pathlib import Path
-from emotion_lightning import cache, parts
+from emotion_lightning.data import cache
+from emotion_lightning.config import parts
 from emotion_lightning.corpora import Clip
-from emotion_lightning.experiment import Audio
+from emotion_lightning.config.schema import Audio
 
 folder, go, stall, *paths = sys.argv[1:]
 

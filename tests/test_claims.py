@@ -8,9 +8,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from emotion_lightning import claims, parts, settings
-from emotion_lightning.claims import Claim, beside, differs
+from emotion_lightning.config import loader as settings
+from emotion_lightning.config import parts
 from emotion_lightning.errors import UserError
+from emotion_lightning.report import claims
+from emotion_lightning.report.claims import Claim, beside, differs
 
 SHIPPED = sorted((settings.SHIPPED / "claims").glob("*.yaml"))
 CORPORA = {"ravdess", "savee", "crema_d", "tess", "emodb", "emovo", "iemocap", "seven corpora"}

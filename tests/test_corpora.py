@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from corpus_files import COUNTS, FILES, SHARED, TEXTS, opened, put, some, told, touch, write
 
-from emotion_lightning import parts
+from emotion_lightning.config import parts
 from emotion_lightning.corpora import EMOTIONS, Refused
 from emotion_lightning.errors import UserError
 

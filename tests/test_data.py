@@ -15,11 +15,13 @@ import soundfile
 import torch
 from conftest import DEMO, hiss, tone
 
-from emotion_lightning import audio, cache, parts, settings
+from emotion_lightning.config import loader as settings
+from emotion_lightning.config import parts
+from emotion_lightning.config.schema import Audio, Experiment
 from emotion_lightning.corpora import EMOTIONS, open_corpus
-from emotion_lightning.data import IMAGENET, EmotionData
+from emotion_lightning.data import audio, cache
+from emotion_lightning.data.datamodule import IMAGENET, EmotionData
 from emotion_lightning.errors import UserError
-from emotion_lightning.experiment import Audio, Experiment
 from emotion_lightning.protocols import SIDES
 
 CPU = torch.device("cpu")

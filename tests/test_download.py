@@ -20,8 +20,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from emotion_lightning import corpora, download, parts
+from emotion_lightning import corpora
+from emotion_lightning.config import parts
 from emotion_lightning.corpora import Archive
+from emotion_lightning.data import download
 from emotion_lightning.errors import UserError
 
 ROOT = Path(__file__).parents[1]

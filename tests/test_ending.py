@@ -9,7 +9,7 @@ from processes import REPOSITORY
 
 def ended(app: str, shell: str = "") -> subprocess.CompletedProcess[str]:
     """A process whose whole command is `app`."""
-    code = f"import sys; from emotion_lightning import cli; cli.app = lambda: {app}; cli.main()"
+    code = f"import sys; from emotion_lightning.cli import main as cli; cli.app = lambda: {app}; cli.main()"
     command = f"exec env -u PYTHONUNBUFFERED '{sys.executable}' -c '{code}' {shell}"
     return subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True, check=False)
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from emotion_lightning.engine import Choice
 from emotion_lightning.errors import UserError
+from emotion_lightning.studies.engine import Choice
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_a_study_on_processes_loads_no_ray_and_one_on_ray_says_how_to_install_it
     program = """
 import sys
 sys.modules["ray"] = None
-from emotion_lightning.engine import Choice
-from emotion_lightning.run_study import _engine
+from emotion_lightning.studies.engine import Choice
+from emotion_lightning.studies.runner import _engine
 _engine(Choice(jobs=2)).close()
 _engine(Choice("ray"))
 """

@@ -13,12 +13,13 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from emotion_lightning import estimator_file, settings
-from emotion_lightning.data import Batch
+from emotion_lightning.config import loader as settings
+from emotion_lightning.data.datamodule import Batch
 from emotion_lightning.errors import UserError
-from emotion_lightning.estimator import EmotionEstimator, temperature
 from emotion_lightning.features import log_mel
 from emotion_lightning.models import svm
+from emotion_lightning.training import estimator_file
+from emotion_lightning.training.estimator import EmotionEstimator, temperature
 
 
 def clips(classes: int, count: int, seed: int) -> Batch:

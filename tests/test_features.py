@@ -12,8 +12,9 @@ from conftest import hiss, tone
 from torch import Tensor
 from torch.nn import functional as F
 
-from emotion_lightning import audio, parts
-from emotion_lightning.experiment import Audio
+from emotion_lightning.config import parts
+from emotion_lightning.config.schema import Audio
+from emotion_lightning.data import audio
 from emotion_lightning.features import Feature, log_mel, mfcc, picture
 from emotion_lightning.features.mfcc_row import MFCCRow
 

@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from emotion_lightning.classifier import EmotionClassifier
-from emotion_lightning.data import Batch
+from emotion_lightning.data.datamodule import Batch
 from emotion_lightning.train import build
+from emotion_lightning.training.classifier import EmotionClassifier
 
 GPU = torch.device("cuda")
 FRAMES = {

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from conftest import DEMO
 
-from emotion_lightning import harmonics
+from emotion_lightning.audit import harmonics
 from emotion_lightning.corpora import demo
 
 RATE = 16_000
@@ -31,7 +31,7 @@ MANY = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from emotion_lightning.audit import examine, sounds
+from emotion_lightning.audit.leakage import examine, sounds
 from emotion_lightning.corpora import EMOTIONS, Clip
 from emotion_lightning.protocols import Split
 count = int(sys.argv[1])

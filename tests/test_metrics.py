@@ -15,7 +15,7 @@ from sklearn.metrics import (
 )
 from torch import Tensor
 
-from emotion_lightning.metrics import confusion, per_class, scores
+from emotion_lightning.training.metrics import confusion, per_class, scores
 
 CLASSES = 8
 CASES = {

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import Tensor, nn
 
-from emotion_lightning import parts
+from emotion_lightning.config import parts
 from emotion_lightning.models import Network, lstm, svm
 
 CLASSES = 8

@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from emotion_lightning import parts, settings
+from emotion_lightning.config import loader as settings
+from emotion_lightning.config import parts
 from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError
 from emotion_lightning.protocols import SIDES, Split, in_order, linked, promises, random

@@ -26,7 +26,8 @@ from test_protocols import (
     with_duplicates,
 )
 
-from emotion_lightning import parts, settings
+from emotion_lightning.config import loader as settings
+from emotion_lightning.config import parts
 from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError
 from emotion_lightning.protocols import SIDES, Split, published_folds

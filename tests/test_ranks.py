@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from processes import finished, start
 
-from emotion_lightning import ranks
+from emotion_lightning.config import ranks
+from emotion_lightning.config.ranks import Ranks
+from emotion_lightning.config.schema import Fit
 from emotion_lightning.errors import UserError
-from emotion_lightning.experiment import Fit
-from emotion_lightning.ranks import Ranks
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "none",

@@ -21,7 +21,7 @@ from emotion_lightning.errors import UserError
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'emotion-lightning[cluster]'")
 
-from emotion_lightning import ray_cluster
+from emotion_lightning.studies import ray_cluster
 
 LONG = {**STUDY, "arms": {"tiny_svm": None, "tiny_cnn": {"set": {"fit.stages.main.epochs": 40}}}}
 PATIENCE = 600  # seconds: two nodes and their processes start on one machine, and each imports torch

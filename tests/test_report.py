@@ -13,13 +13,15 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from emotion_lightning import ledger, store, tracking
 from emotion_lightning.errors import UserError
-from emotion_lightning.ledger import Plan, PlannedArm, PlannedCell
 from emotion_lightning.report import formats, page, tables
 from emotion_lightning.report.collect import collect
-from emotion_lightning.report.pairing import paired
-from emotion_lightning.report.rows import pairs, rows
+from emotion_lightning.report.comparison import paired
+from emotion_lightning.report.summary import pairs, rows
+from emotion_lightning.studies import state as ledger
+from emotion_lightning.studies.state import Plan, PlannedArm, PlannedCell
+from emotion_lightning.tracking import run as tracking
+from emotion_lightning.tracking import store
 
 CLASSES = ("neutral", "happy", "sad")
 SKILL = {"svm": 0.5, "lstm": 0.8}  # the share of clips that an arm has right, about

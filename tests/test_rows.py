@@ -9,12 +9,14 @@ import pytest
 import torch
 from conftest import DEMO, tone
 
-from emotion_lightning import parts, rows, settings
 from emotion_lightning.augment import Rows
 from emotion_lightning.augment.copies import shifted
-from emotion_lightning.data import EmotionData
+from emotion_lightning.config import loader as settings
+from emotion_lightning.config import parts
+from emotion_lightning.config.schema import Experiment
+from emotion_lightning.data import offline_augmentation as rows
+from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.errors import UserError
-from emotion_lightning.experiment import Experiment
 from emotion_lightning.protocols import SIDES
 
 RATE = 16_000

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion_lightning import settings
-from emotion_lightning.experiment import Stage
-from emotion_lightning.schedule import Cycle, cycles, group_rates, rate_and_momentum
+from emotion_lightning.config import loader as settings
+from emotion_lightning.config.schema import Stage
+from emotion_lightning.training.schedule import Cycle, cycles, group_rates, rate_and_momentum
 
 
 def cycle(**changes: Any) -> Cycle:

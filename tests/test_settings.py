@@ -11,9 +11,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from emotion_lightning import augment, parts, settings
+from emotion_lightning import augment
+from emotion_lightning.config import loader as settings
+from emotion_lightning.config import parts
+from emotion_lightning.config.schema import Experiment, flatten
 from emotion_lightning.errors import UserError
-from emotion_lightning.experiment import Experiment, flatten
 
 SHIPPED = sorted(settings.SHIPPED.glob("*.yaml"))
 WHOLE = """
@@ -452,7 +454,7 @@ def test_flatten_joins_paths_by_dots() -> None:
 
 
 def test_reading_settings_and_showing_help_import_nothing_heavy() -> None:
-    code = "import sys, emotion_lightning.settings, emotion_lightning.cli; print(*sys.modules)"
+    code = "import sys, emotion_lightning.config.loader, emotion_lightning.cli.main; print(*sys.modules)"
     done = run("-c", code)
     assert done.returncode == 0, done.stderr
     heavy = {"torch", "torchaudio", "torchvision", "lightning", "mlflow", "timm", "sklearn", "matplotlib"}

@@ -10,7 +10,7 @@ import sqlalchemy
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
-from emotion_lightning import signals
+from emotion_lightning.tracking import signals
 
 
 def test_one_that_came_with_the_last_write_of_all_ends_nothing(tmp_path: Path) -> None:

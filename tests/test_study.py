@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from emotion_lightning import settings, study
+from emotion_lightning.config import loader as settings
 from emotion_lightning.errors import UserError
+from emotion_lightning.studies import study
 
 BASE = """
 about: two arms

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from corpus_files import TABLE_FILES, TABLE_ROWS, opened, put, told, touch, write
 
-from emotion_lightning import settings
+from emotion_lightning.config import loader as settings
 from emotion_lightning.corpora import Corpus
 from emotion_lightning.errors import UserError
 

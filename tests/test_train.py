@@ -12,11 +12,15 @@ import torch
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from emotion_lightning import learn, machine, resume, settings, store, tracking
+from emotion_lightning.config import loader as settings
+from emotion_lightning.config.schema import Experiment, Fit
 from emotion_lightning.errors import UserError
-from emotion_lightning.experiment import Experiment, Fit
 from emotion_lightning.predict import predict
+from emotion_lightning.tracking import environment as machine
+from emotion_lightning.tracking import resume, store
+from emotion_lightning.tracking import run as tracking
 from emotion_lightning.train import Result, build, train
+from emotion_lightning.training import fit as learn
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL = {
@@ -148,7 +152,7 @@ def test_the_kept_model_gives_the_probabilities_that_were_tested(finished: Resul
     ).open() as file:
         row = next(r for r in csv.DictReader(file) if r["side"] == "test")
     clip = next((demo_data).rglob(f"{row['clip'].removeprefix('DEMO-')}.wav"))
-    from emotion_lightning import audio
+    from emotion_lightning.data import audio
 
     wave = audio.load(clip, small(demo_data).audio)
     probabilities = model.predict(wave[None])[0]

@@ -11,7 +11,8 @@ from corpus_files import FILES, SHARED, opened, put, touch, write
 from rich.console import Console
 from typer.testing import CliRunner
 
-from emotion_lightning import cli, verify
+from emotion_lightning.cli import main as cli
+from emotion_lightning.data import verify
 
 LISTED = ["crema_d", "emodb", "ravdess", "savee", "tess"]
 CLIPS = ["03a01Fa", "03a01Nc", "08a02Ab", "16b10Wb"]

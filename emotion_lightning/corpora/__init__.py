@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from emotion_lightning import parts
+from emotion_lightning.config import parts
 from emotion_lightning.errors import NotThere, UserError, nearest
 
 EMOTIONS = (

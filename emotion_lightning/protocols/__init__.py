@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from emotion_lightning import parts
+from emotion_lightning.config import parts
 from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError, nearest
 

@@ -12,10 +12,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from emotion_lightning import parts, settings
+from emotion_lightning.config import loader as settings
+from emotion_lightning.config import parts
+from emotion_lightning.config.schema import Settings
 from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError, nearest
-from emotion_lightning.experiment import Settings
 from emotion_lightning.protocols import Seed, Split
 from emotion_lightning.protocols._pool import Count, Pool, recording, speaker
 

@@ -13,10 +13,13 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
-from emotion_lightning import ledger, metrics, store, tracking
 from emotion_lightning.errors import UserError
-from emotion_lightning.ledger import Plan, PlannedArm, PlannedCell
-from emotion_lightning.statistics import Tested
+from emotion_lightning.report.significance import Tested
+from emotion_lightning.studies import state as ledger
+from emotion_lightning.studies.state import Plan, PlannedArm, PlannedCell
+from emotion_lightning.tracking import run as tracking
+from emotion_lightning.tracking import store
+from emotion_lightning.training import metrics
 
 CURVES = ("loss/train", "loss/val")
 

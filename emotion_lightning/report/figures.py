@@ -1,52 +1,136 @@
-"""Figures of one run. Colours are Okabe and Ito's, told apart by the colour-blind and in print by lines and marks."""
+"""Figures over all arms of a study. Told apart by mark and line as well as by colour, so that print and the colour-blind
+lose nothing; colours are Okabe and Ito's."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from matplotlib.ticker import MaxNLocator
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
+from emotion_lightning.report import significance as statistics
+from emotion_lightning.report.collect import Group, Results
+from emotion_lightning.report.summary import Row
+from emotion_lightning.training.plots import BLUE, GREY, ORANGE
+
+MARKS = "osD^vP*X"
+HIGHEST_LOSS = 4.0  # nats; twice what guessing among eight classes costs
+COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#000000")
 
 
-def loss_gap(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> Figure:
-    """Loss of clean training clips and of the validation side by epoch, the gap between them filled; UAR below.
-
-    `history`: (epoch from 0, value) pairs by metric name, as MLflow keeps them.
-    """
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    for axes, metric in ((top, "loss"), (bottom, "uar")):
-        lines = []
-        for side, colour, style, label in (
-            ("train", BLUE, "-", "training clips, clean"),
-            ("val", ORANGE, "--", "validation clips"),
-        ):
-            points = sorted(history[f"{metric}/{side}"])
-            epochs, values = [epoch + 1 for epoch, _ in points], [value for _, value in points]
-            axes.plot(epochs, values, style, color=colour, marker="." if len(epochs) < 40 else "", label=label)
-            lines.append(values)
-        if metric == "loss":
-            axes.fill_between(epochs, *lines, color=GREY, alpha=0.15, linewidth=0, label="gap")
-        axes.grid(alpha=0.3)
-    top.set(ylabel="cross-entropy (nats)", title=title, ylim=(0, None))
-    top.legend(frameon=False)
-    bottom.set(ylabel="UAR", xlabel="epoch", ylim=(0, 1))
-    bottom.xaxis.get_major_locator().set_params(integer=True)
+def overview(rows: Sequence[Row], protocols: Sequence[str], metric: str = "accuracy") -> Figure:
+    """Each arm's test figure with its interval, one mark a protocol; the published one as an empty diamond, with the table's
+    star since it seldom is of the same kind."""
+    arms = list(dict.fromkeys(row.group.arm.name for row in rows))
+    labels = {row.group.arm.name: row.group.arm.label for row in rows}
+    figure = Figure(figsize=(6.2, 1.3 + (0.2 + 0.13 * len(protocols)) * len(arms)), layout="constrained")
+    axes = figure.subplots()
+    published: dict[str, float] = {}
+    for number, protocol in enumerate(protocols):
+        colour, shift = COLOURS[number % len(COLOURS)], (number - (len(protocols) - 1) / 2) * 0.26
+        named = False
+        for row in rows:
+            if row.group.protocol != protocol:
+                continue
+            for claim in row.claims:
+                if claim.metric == metric:
+                    published[row.group.arm.name] = claim.value
+            if not row.figures:
+                continue
+            found, y = row.figures[metric], arms.index(row.group.arm.name) + shift
+            if found.interval:
+                axes.plot(
+                    [100 * v for v in found.interval], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt"
+                )
+            label = None if named else row.group.shown
+            axes.plot(100 * found.mean, y, MARKS[number % len(MARKS)], color=colour, markersize=7, label=label)
+            named = True
+    for number, (arm, value) in enumerate(published.items()):
+        mark = axes.plot(100 * value, arms.index(arm), "D", color="black", label=None if number else "published*")
+        mark[0].set(markerfacecolor="white", markersize=8)
+    axes.set_yticks(range(len(arms)), [labels[arm] for arm in arms])
+    axes.set(ylim=(len(arms) - 0.5, -0.5), xlabel=f"test {metric} in %, 95 % interval over speakers", xlim=(0, 100))
+    axes.grid(axis="x", alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside upper center", ncols=min(3, len(protocols) + 1), frameon=False)
     return figure
 
 
-def confusion(counts: Tensor, classes: Sequence[str], title: str) -> Figure:
-    """(classes, classes) counts, true by row: shaded by the share of the row, each cell with its count."""
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    figure = Figure(figsize=(6.4, 5.8), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row in range(len(classes)):
-        for column in range(len(classes)):
-            if count := int(counts[row, column]):
-                dark = float(shares[row, column]) > 0.55
-                axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black")
-    axes.set(xlabel="predicted", ylabel="true", title=title, yticks=range(len(classes)), yticklabels=classes)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
-    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+def loss_gaps(results: Results) -> Figure | None:
+    """Loss of clean training clips and of the validation side by epoch: a panel an arm and protocol, a faint line a run
+    and a bold one for their mean as long as all runs last. None where no arm trains in epochs."""
+    by_protocol = [[g for g in results.under(p) if _has_epochs(g)] for p in results.plan.protocols]
+    arms = [a for a in results.plan.arms if any(g.arm == a for groups in by_protocol for g in groups)]
+    if not arms:
+        return None
+    columns = min(4, len(arms))
+    shown = [groups for groups in by_protocol if groups]
+    lines_of_panels = math.ceil(len(arms) / columns)
+    figure = Figure(figsize=(2.6 * columns + 0.6, 2.2 * lines_of_panels * len(shown) + 0.6), layout="constrained")
+    grid = figure.subplots(lines_of_panels * len(shown), columns, sharey=True, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for block, groups in enumerate(shown):
+        for group in groups:
+            place = arms.index(group.arm)
+            _loss_panel(grid[block * lines_of_panels + place // columns][place % columns], group)
+    grid[0][0].set_ylim(0, min(grid[0][0].get_ylim()[1], HIGHEST_LOSS))  # shared by all panels
+    handles, names = next(axes for axes in grid.flat if axes.lines).get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False)
+    figure.supylabel("cross-entropy (nats)", fontsize=10)
+    return figure
+
+
+def _has_epochs(group: Group) -> bool:
+    return any(len(finished.curves["loss/val"]) > 1 for finished in group.finished)
+
+
+def _loss_panel(axes: Axes, group: Group) -> None:
+    axes.set_axis_on()
+    means = []
+    for side, colour, style, label in (
+        ("train", BLUE, "-", "training clips, clean"),
+        ("val", ORANGE, "--", "validation clips"),
+    ):
+        runs = [sorted(finished.curves[f"loss/{side}"]) for finished in group.finished]
+        for run in runs:
+            axes.plot([e + 1 for e, _ in run], [v for _, v in run], style, color=colour, alpha=0.25, linewidth=0.8)
+        shortest = min(len(run) for run in runs)
+        mean = np.mean([[v for _, v in run[:shortest]] for run in runs], axis=0)
+        axes.plot(np.arange(shortest) + 1, mean, style, color=colour, linewidth=2, label=label)
+        means.append(mean)
+    axes.fill_between(np.arange(len(means[0])) + 1, *means, color=GREY, alpha=0.15, linewidth=0)
+    axes.set_title(f"{group.arm.label}\n{group.shown}", fontsize=9)
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.grid(alpha=0.3)
+
+
+def confusions(results: Results) -> Figure | None:
+    """Share of each true class by predicted class, all runs of an arm under a protocol together."""
+    groups = [g for p in results.plan.protocols for g in results.under(p) if g.finished]
+    if not groups:
+        return None
+    columns = min(3, len(groups))
+    lines = math.ceil(len(groups) / columns)
+    figure = Figure(figsize=(3.4 * columns, 3.3 * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat[len(groups) :]:
+        axes.set_axis_off()
+    for axes, group in zip(grid.flat, groups, strict=False):
+        counts = statistics.by_speaker(group.tested()).sum(0)
+        shares = counts / counts.sum(1, keepdims=True).clip(min=1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                colour = "white" if share > 0.55 else "black"
+                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=7)
+        axes.set_title(f"{group.arm.label} · {group.shown}", fontsize=9)
+        axes.set_xticks(
+            range(len(counts)), group.classes, rotation=60, ha="right", rotation_mode="anchor", fontsize=7
+        )
+        axes.set_yticks(range(len(counts)), group.classes, fontsize=7)
+    figure.supxlabel("predicted (in % of the true class)", fontsize=9)
+    figure.supylabel("true", fontsize=9)
     return figure

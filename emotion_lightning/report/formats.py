@@ -4,10 +4,10 @@ import csv
 import io
 from collections.abc import Sequence
 
-from emotion_lightning import claims
-from emotion_lightning.report.rows import Row
+from emotion_lightning.report import claims
+from emotion_lightning.report.significance import METRICS
+from emotion_lightning.report.summary import Row
 from emotion_lightning.report.tables import Table
-from emotion_lightning.statistics import METRICS
 
 COLUMNS = (
     *("arm", "protocol", "runs", "planned", "metric", "mean", "std", "low", "high"),

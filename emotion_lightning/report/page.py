@@ -12,9 +12,10 @@ import matplotlib
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from emotion_lightning.report import formats, study_figures, tables
+from emotion_lightning.report import figures as study_figures
+from emotion_lightning.report import formats, tables
 from emotion_lightning.report.collect import Results, collect
-from emotion_lightning.report.rows import Row, pairs, rows
+from emotion_lightning.report.summary import Row, pairs, rows
 
 TABLE_NOTE = (
     "In %: mean ± deviation over runs [95 % interval of all their test clips, from 2000 resamples of the speakers: how these "

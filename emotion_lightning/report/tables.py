@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from textwrap import shorten
 
-from emotion_lightning import claims
+from emotion_lightning.report import claims
 from emotion_lightning.report.collect import Results
-from emotion_lightning.report.rows import NAMES, Figure, Pair, Row
-from emotion_lightning.statistics import METRICS
+from emotion_lightning.report.significance import METRICS
+from emotion_lightning.report.summary import NAMES, Figure, Pair, Row
 
 Table = tuple[list[str], list[list[str]]]  # header, lines
 

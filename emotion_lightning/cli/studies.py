@@ -1,0 +1,78 @@
+"""The commands on several runs at once: study, report, compare."""
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from emotion_lightning.errors import UserError
+from emotion_lightning.studies import study as studies
+from emotion_lightning.studies.engine import Choice
+
+REPORTS = Path("reports")
+
+
+def study(name: str, overrides: list[str], choice: Choice, console: Console) -> bool:
+    """Runs what is missing, writes the report and logs it to the study's run; False if the table has gaps."""
+    return _run(studies.load(name), overrides, choice, console)
+
+
+def honesty(name: str, overrides: list[str], folds: int | None, choice: Choice, console: Console) -> bool:
+    """The same for one experiment under leaky rows and three honest protocols."""
+    if folds is not None and folds < 1:
+        raise UserError(f"FOLDS={folds}: at least one fold is needed")
+    return _run(studies.honesty(name, overrides, folds), overrides, choice, console)
+
+
+def _run(chosen: studies.Study, overrides: list[str], choice: Choice, console: Console) -> bool:
+    cells = studies.cells(chosen, overrides)
+    from emotion_lightning.studies.runner import run_study
+
+    missing = run_study(chosen, cells, overrides, choice, console, lambda: _report(chosen.name, console))
+    for reason, count in Counter(missing.values()).items():
+        console.print(
+            f"{count} run{'s' * (count > 1)} missing: {reason}", markup=False, highlight=False, soft_wrap=True
+        )
+    return not missing
+
+
+def report(name: str, console: Console) -> None:
+    """Makes the report of a study anew, from MLflow alone."""
+    _report(Path(name).stem if name.endswith((".yaml", ".yml")) else name, console)
+
+
+def _report(name: str, console: Console) -> None:
+    from emotion_lightning.report import formats, page, tables
+    from emotion_lightning.studies import state as ledger
+    from emotion_lightning.tracking import store
+
+    results, rows = page.write(name, REPORTS / name)
+    means = {f"{r.group.arm.name}/{r.group.protocol}/{m}": f.mean for r in rows for m, f in r.figures.items()}
+    header, lines = main = tables.main_table(rows)
+    run = results.parent.info
+    ledger.keep_report(store.connect(), run.run_id, REPORTS / name, means, formats.markdown(main))
+    table = Table(title=("DEMO · " if results.plan.demo else "") + f"study {name}, in %")
+    shown = len(header) - 2  # ECE, published figures and intervals are in the report
+    for column in header[:shown]:
+        table.add_column(column, overflow="fold")
+    for line in lines:
+        table.add_row(*(escape(cell.split(" [")[0].split(": ")[0]) for cell in line[:shown]))  # why is in the report
+    console.print(table)
+    console.print(
+        f"report: {REPORTS / name / 'index.html'} · {store.address(run.experiment_id, run.run_id)}", soft_wrap=True
+    )
+
+
+def compare(a: str, b: str, name: str | None, console: Console) -> None:
+    """The paired tests of two runs, or of two arms of a study."""
+    from emotion_lightning.report import tables
+    from emotion_lightning.report.comparison import paired
+
+    header, lines = tables.pair_table(paired(a, b, name))
+    for line in lines:
+        table = Table(show_header=False, title=f"{line[0]} against {line[1]} · {line[2]}")
+        for key, value in zip(header[3:], line[3:], strict=True):
+            table.add_row(key, escape(value))
+        console.print(table)

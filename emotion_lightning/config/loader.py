@@ -1,0 +1,227 @@
+"""Reads an experiment: file, `base:` chain, overrides; and says in one line what is wrong with it, and where.
+
+A later value wins, mapping by mapping; a changed `name` replaces its whole mapping, since another part has other
+arguments. Every value remembers the file or the override it came from.
+"""
+
+import json
+import re
+import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from emotion_lightning.config import parts
+from emotion_lightning.config.schema import Experiment, flatten
+from emotion_lightning.errors import UserError, nearest
+
+SHIPPED = Path(__file__).parents[1] / "experiments"  # in a clone a link to the folder in the root; in a wheel a copy
+Checked = typing.TypeVar("Checked", bound=BaseModel)
+Sources = dict[tuple[str, ...], str]  # path of a setting → where its value was written
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads 1e-3 as a number, as YAML 1.2 does, and refuses a key that stands twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := {k for k in keys if keys.count(k) > 1}:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key '{twice.pop()}' stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def folders() -> list[Path]:
+    """Where experiments are looked for: the user's parts folders, ./experiments, and those shipped."""
+    return list(
+        dict.fromkeys(
+            f.resolve() for f in [*(p / "experiments" for p in parts.folders()), Path("experiments"), SHIPPED]
+        )
+    )
+
+
+def names() -> list[str]:
+    return sorted({file.stem for folder in folders() for file in folder.glob("*.yaml")})
+
+
+def load(name: str, overrides: Iterable[str] = (), said_in: str = "SET") -> Experiment:
+    """The experiment of that name (or path of a YAML file) with `key.path=value` overrides, all parts' defaults filled in.
+
+    `said_in`: where messages say that the overrides stand."""
+    tree: dict[str, Any] = {}
+    file = _find(name)
+    sources: Sources = {(): shown(file)}
+    for source, layer in reversed(list(_chain(file))):
+        tree = _merge(tree, layer, source, sources)
+    for override in overrides:
+        tree = _merge(tree, _parse_override(override), said_in, sources)
+    if "name" in tree:
+        raise UserError(f"{sources[('name',)]}: name: an experiment is named by its file")
+    return check({**tree, "name": Path(name).stem}, sources)
+
+
+def check(tree: dict[str, Any], sources: Sources | None = None) -> Experiment:
+    """A plain tree of settings → Experiment; every fault in it is told by file and path."""
+    sources = sources or {}
+    tree = _validate(Experiment, tree, (), sources).model_dump(mode="json")
+    for path, kind, name, args in _uses(tree):
+        try:
+            model = parts.arguments(kind, name)
+        except UserError as error:
+            raise UserError(f"{_source(path, sources)}: {'.'.join(path)}: {error}") from None
+        checked = _validate(model, args, path, sources).model_dump(mode="json")
+        args.clear()  # so that they stand in the part's own order, however they were written
+        args.update(checked)
+    return _validate(Experiment, tree, (), sources)
+
+
+def _uses(tree: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str, str, dict[str, Any]]]:
+    """Each part that the tree asks for: (path of its mapping, kind, name, arguments); changing these changes the tree."""
+    for kind in ("corpora", "augment"):
+        for name, args in tree[kind].items():
+            yield (kind, name), kind, name, args
+    for field, kind in (("protocol", "protocols"), ("features", "features"), ("model", "models")):
+        name = tree[field].pop("name")
+        yield (field,), kind, name, tree[field]
+        tree[field] = {"name": name, **tree[field]}
+
+
+def _validate(model: type[BaseModel], tree: dict[str, Any], prefix: tuple[str, ...], sources: Sources) -> Any:
+    try:
+        return model.model_validate_json(
+            json.dumps(tree)
+        )  # through JSON, since strict types then take a list for a tuple
+    except ValidationError as error:
+        raise UserError("\n".join(say(e, model, prefix, sources) for e in error.errors())) from None
+    except TypeError as error:
+        raise UserError(f"{_source(prefix, sources)}: {error}") from None
+
+
+def say(error: Any, model: type[BaseModel], prefix: tuple[str, ...], sources: Sources) -> str:
+    path = (*prefix, *(str(key) for key in error["loc"]))
+    where = f"{_source(path, sources)}: {'.'.join(path)}"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: no such setting{nearest(path[-1], _keys(model, error['loc'][:-1]))}"
+    if error["type"] == "missing":
+        return f"{where}: missing"
+    return f"{where}: {error['msg'].removeprefix('Value error, ').replace('Input', 'it', 1)}, not {json.dumps(error['input'])}"
+
+
+def _keys(model: Any, path: tuple[Any, ...]) -> list[str]:
+    """The valid names at a path below a settings class; a mapping's own keys are passed over."""
+    for key in path:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[key].annotation
+        else:
+            model = typing.get_args(model)[1]
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _source(path: tuple[str, ...], sources: Sources) -> str:
+    """The file that wrote the setting, else the one that wrote the mapping around it."""
+    for end in range(len(path), -1, -1):
+        if path[:end] in sources:
+            return sources[path[:end]]
+    return next(iter(sources.values()), "settings")
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UserError(f"there is no file '{name}'")
+        return Path(name)
+    for folder in folders():
+        if (file := folder / f"{name}.yaml").is_file():
+            return file
+    raise UserError(f"no experiment named '{name}'{nearest(name, names())}")
+
+
+def _chain(file: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The file and the bases below it, nearest first."""
+    place = shown(file)
+    if file in seen:
+        raise UserError(f"{place}: base: the chain of bases bites its own tail")
+    tree = read(file)
+    base = tree.pop("base", None)
+    yield place, tree
+    if base is not None:
+        beside = file.parent / f"{base}.yaml"
+        try:
+            below = beside if beside.is_file() else _find(str(base))
+        except UserError as error:
+            raise UserError(f"{place}: base: {error}") from None
+        yield from _chain(below, (*seen, file))
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A YAML file as a mapping; what is wrong with it is told with its name."""
+    try:
+        tree = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{shown(file)}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{shown(file)}: the file must be a mapping of settings, not {json.dumps(tree)}")
+    return tree
+
+
+def validate(model: type[Checked], tree: dict[str, Any], file: Path) -> Checked:
+    """A mapping from that file as frozen settings of this type."""
+    checked: Checked = _validate(model, tree, (), {(): shown(file)})
+    return checked
+
+
+def shown(file: Path) -> str:
+    return str(file.relative_to(Path.cwd()) if file.is_absolute() and file.is_relative_to(Path.cwd()) else file)
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise UserError(f"SET: '{text}': an override is key.path=value, for example fit.stages.main.epochs=5")
+    try:
+        tree = yaml.load(value, _Loader)
+    except yaml.YAMLError:
+        raise UserError(f"SET: '{text}': the value is not YAML") from None
+    for key in reversed(path.split(".")):
+        tree = {key: tree}
+    return tree
+
+
+def _merge(
+    below: dict[str, Any], above: dict[str, Any], source: str, sources: Sources, path: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """`above` laid over `below`. A part may be written as its bare name: `protocol: speaker_folds`."""
+    merged = dict(below)
+    for key, value in above.items():
+        here, old = (*path, str(key)), merged.get(key)
+        if isinstance(value, str) and here in (("protocol",), ("features",), ("model",)):
+            value = {"name": value}
+        sources[here] = source
+        if isinstance(value, dict):
+            keep = isinstance(old, dict) and ("name" not in value or value["name"] == old.get("name"))
+            merged[str(key)] = _merge(typing.cast(dict[str, Any], old) if keep else {}, value, source, sources, here)
+        else:
+            merged[str(key)] = value
+    return merged
+
+
+def difference(old: dict[str, str], new: Experiment) -> list[str]:
+    """`path: old → new` for each setting that differs from another run's params."""
+    now = new.flat()
+    return [
+        f"{k}: {old.get(k, '–')} → {now.get(k, '–')}"
+        for k in sorted(old.keys() | now.keys())
+        if old.get(k) != now.get(k)
+    ]
+
+
+__all__ = ["check", "difference", "flatten", "folders", "load", "names", "read", "say", "shown", "validate"]

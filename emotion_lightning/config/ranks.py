@@ -1,0 +1,81 @@
+"""Which processes train one run together, and which of them this one is: started by torchrun, by srun, or by Lightning for
+`fit.devices` on one machine. Read from the environment alone, so that a contradiction is told before torch is loaded.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import Literal
+
+from emotion_lightning.config.schema import Fit
+from emotion_lightning.errors import UserError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    starter: Literal["lightning", "torchrun", "srun"]
+    machines: int
+    devices: int  # on each machine
+    rank: int  # of this process, 0 … count - 1
+
+    @property
+    def count(self) -> int:
+        return self.machines * self.devices
+
+    def must_share(self, batch_size: int) -> None:
+        """A UserError where the batch cannot be cut into equal parts, one for each process."""
+        if batch_size % self.count:
+            raise UserError(f"data.batch_size: {batch_size} cannot be shared evenly by {self.count} devices")
+
+
+def of(fit: Fit) -> Ranks:
+    """The ranks that a run with these settings has here. What torchrun or srun started counts; `fit.devices` may say the same."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # first: torchrun may itself have been started by srun
+        ranks = _torchrun()
+    elif "SLURM_STEP_ID" in os.environ:  # the batch script has SLURM's other variables as well, but no step
+        ranks = _srun()
+    else:
+        if (tasks := _number("SLURM_NTASKS")) > 1 and fit.devices == 1:
+            raise UserError(
+                f"SLURM holds {tasks} tasks for this job and only one was started: put srun before the command, or "
+                "ask for --ntasks=1"
+            )
+        return Ranks("lightning", 1, fit.devices, mine())
+    if fit.devices not in (1, ranks.devices):
+        raise UserError(
+            f"fit.devices: {fit.devices}, but {ranks.starter} started {ranks.devices} on each machine; leave one out"
+        )
+    return ranks
+
+
+def mine() -> int:
+    """The rank of this process, 0 if it trains alone; Lightning numbers those that it starts by LOCAL_RANK."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return _number("RANK", 0)
+    return _number("SLURM_PROCID", 0) if "SLURM_STEP_ID" in os.environ else _number("LOCAL_RANK", 0)
+
+
+def signed(message: str) -> str:
+    """What one of several processes has to say, with its rank and machine; rank zero speaks for all."""
+    return f"rank {mine()} on {socket.gethostname()}: {message}" if mine() else message
+
+
+def _torchrun() -> Ranks:
+    count, devices, machines = (_number(f"{name}WORLD_SIZE") for name in ("", "LOCAL_", "GROUP_"))
+    if count != devices * machines:
+        raise UserError("torchrun: every machine has to start the same number of processes (--nproc-per-node)")
+    return Ranks("torchrun", machines, devices, mine())
+
+
+def _srun() -> Ranks:
+    count, machines = _number("SLURM_NTASKS"), _number("SLURM_STEP_NUM_NODES")
+    if count > 1 and _number("SLURM_NTASKS_PER_NODE") * machines != count:
+        raise UserError(
+            f"srun started {count} tasks on {machines} machines; say --ntasks-per-node, and for all machines the same"
+        )
+    return Ranks("srun", machines, count // machines, mine())
+
+
+def _number(variable: str, default: int = 1) -> int:
+    value = os.environ.get(variable, "")
+    return int(value) if value.isdigit() else default

@@ -1,0 +1,182 @@
+"""An experiment's settings: a YAML file that says only what differs from its `base`, checked into frozen types.
+
+Imports no torch, so a typo is told at once. Anything that is not understood is refused with its file and its path.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from emotion_lightning.config import parts
+
+Args = dict[str, Any]
+
+
+def _tidy_parts(value: Any) -> Any:
+    """`mixup:` (nothing behind it) asks for the part with its defaults, `mixup: off` takes it out again."""
+    return (
+        {k: {} if v is None else v for k, v in value.items() if v is not False} if isinstance(value, dict) else value
+    )
+
+
+Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
+Parts = Annotated[dict[str, Args], BeforeValidator(_tidy_parts)]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Part(BaseModel):
+    """A part by its name; whatever else stands in the mapping are the arguments that the part's own file declares."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    name: str
+
+    @property
+    def args(self) -> Args:
+        return dict(self.model_extra or {})
+
+
+class Audio(Settings):
+    sample_rate: int = Field(16_000, ge=8_000, le=48_000, description="Hz; every clip is resampled to it")
+    trim_db: float | None = Field(
+        60.0, gt=0, description="dB below the clip's loudest frame that count as silence at either end; null keeps it"
+    )
+    min_seconds: float = Field(0.1, ge=0, description="a clip shorter than this after trimming is reported as bad")
+
+
+class Data(Settings):
+    dir: str = Field("data", description="folder that holds one folder a corpus")
+    cache: str = Field(".cache", description="folder for cached waveforms and features")
+    on_bad_clip: Literal["stop", "skip"] = Field(
+        "stop", description="what corrupt, empty, silent or too short clips do"
+    )
+    batch_size: int = Field(64, ge=1, description="clips a step over all devices together")
+    normalise: Literal["train", "imagenet", "none"] = Field(
+        "train", description="mean and std: of the training side, of ImageNet, or none"
+    )
+
+
+class Stage(Settings):
+    """`rounds` times: `frozen_epochs` with the body frozen, then `epochs` with every layer, each a cycle of its own."""
+
+    rounds: int = Field(1, ge=1)
+    frozen_epochs: int = Field(0, ge=0, description="only the head and all batch norms learn")
+    epochs: int = Field(0, ge=0)
+    size: int | None = Field(
+        None, ge=16, description="height of the picture in pixels; null: as the feature gives it"
+    )
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
+    lr_spread: float = Field(1.0, ge=1, description="head rate / stem rate while all layers learn, geometric between")
+    unfrozen_lr: float = Field(1.0, gt=0, description="factor on lr for the epochs with every layer")
+    shape: Literal["one_cycle", "exponential", "constant"] = "one_cycle"
+    decay: float = Field(0.9, gt=0, le=1, description="factor an epoch of shape exponential")
+    peak: float = Field(0.25, gt=0, lt=1, description="share of the frozen cycle at which one_cycle peaks")
+    unfrozen_peak: float = Field(0.3, gt=0, lt=1, description="the same for the cycle with every layer")
+
+
+def _has_epochs(stages: dict[str, Stage]) -> dict[str, Stage]:
+    if not any(stage.epochs or stage.frozen_epochs for stage in stages.values()):
+        raise ValueError("no stage has an epoch")
+    return stages
+
+
+class Fit(Settings):
+    stages: Annotated[dict[str, Stage], BeforeValidator(_tidy_parts), AfterValidator(_has_epochs)] = Field(
+        default_factory=lambda: {"main": Stage(epochs=20)}
+    )
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="adam has decoupled weight decay (AdamW)")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled; none on biases and batch norm")
+    beta2: float = Field(0.99, gt=0, lt=1)
+    eps: float = Field(1e-5, gt=0)
+    clip_grad: float | None = Field(None, gt=0, description="largest gradient norm")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of averaged weights; they are then validated and tested"
+    )
+    lr_search: bool = Field(
+        False, description="before each cycle take the rate of least loss / 10 (fastai's) instead of lr"
+    )
+    monitor: Literal["uar/val", "accuracy/val", "f1/val", "loss/val"] = Field(
+        "uar/val", description="what names the best epoch"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many epochs without a better `monitor`; null trains to the end"
+    )
+    keep: Literal["best", "last"] = Field("best", description="which epoch's weights the test side is read with")
+    gap_clips: int = Field(
+        384, ge=1, description="training clips on which the clean training loss is measured an epoch"
+    )
+    precision: Annotated[Precision, BeforeValidator(lambda value: "32" if value == 32 else value)] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(
+        1, ge=1, description="on this machine; under torchrun and srun what they start (docs/scale.md)"
+    )
+    log_model: bool = Field(True, description="keep the servable model and the checkpoints as artifacts of the run")
+
+
+MACHINE_FIT = {"accelerator", "devices", "log_model"}
+"""Settings of `fit` that say where and not what is computed, so no signature has them."""
+
+
+class Experiment(Settings):
+    name: str
+    about: str = Field("", description="one line for `make experiments`")
+    seed: int = Field(0, ge=0, description="of weights, order, dropout and augmentation; a protocol has its own")
+    corpora: Parts
+    emotions: dict[str, str | Literal[False]] = Field(
+        default_factory=dict, description="labels taken for another ({calm: neutral}) or left out ({bored: off})"
+    )
+    protocol: Part
+    audio: Audio = Audio()
+    features: Part
+    augment: Parts = Field(default_factory=dict)
+    model: Part
+    data: Data = Data()
+    fit: Fit = Fit()
+
+    @property
+    def is_demo(self) -> bool:
+        return "demo" in self.corpora
+
+    @property
+    def is_leaky(self) -> bool:
+        """Whether the protocol puts copies of a clip on both sides, on purpose."""
+        return bool(parts.fact("protocols", self.protocol.name, "LEAKS", False))
+
+    @property
+    def mark(self) -> str:
+        """What stands before every title that is made from it: "DEMO · ", "LEAKY · ", both or nothing."""
+        return "DEMO · " * self.is_demo + "LEAKY · " * self.is_leaky
+
+    def signature(self) -> str:
+        """16 hex digits that name what is computed: equal for equal settings, whatever the file or the machine.
+
+        The order of stages, corpora and augmentations is part of it, since it changes the outcome.
+        """
+        settings = self.model_dump(
+            mode="json", exclude={"name": True, "about": True, "data": {"dir", "cache"}, "fit": MACHINE_FIT}
+        )
+        if not self.emotions:  # where no label is changed there is nothing that could differ
+            del settings["emotions"]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+
+    def flat(self) -> dict[str, str]:
+        """Every setting by its dotted path, as MLflow's params hold them."""
+        return {
+            path: str(value)
+            for path, value in flatten(self.model_dump(mode="json")).items()
+            if path not in ("name", "about")
+        }
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"fit": {"ema": 0.9}} → {"fit.ema": 0.9}; an empty mapping stays as {}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,1 @@
+"""From clips to batches: decoding, the cache of waveforms and features, samplers and the LightningDataModule."""

@@ -1,0 +1,160 @@
+"""Waveforms and features on disk, made once: one folder a corpus and setting, memory-mapped, named by its content.
+
+The name is a digest of everything the bytes depend on: each file's name, size and time of change, the settings, and
+the source of the code that made them (disk.py).
+
+    waves-<digest>/      samples.i16 (all clips in a row, int16), index.npz (start, length, scale, digest, fault per clip)
+    picture-<digest>/    features.npy (clips, C, F, T), valid.npy (clips,)
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emotion_lightning.config import parts
+from emotion_lightning.config.schema import Args, Audio
+from emotion_lightning.corpora import Clip
+from emotion_lightning.data import audio
+from emotion_lightning.data.filesystem import Track, build, digest, parallel, source_digest
+from emotion_lightning.features import Feature
+
+
+@dataclass(frozen=True)
+class Waves:
+    """The waveforms of one corpus. A clip with a fault has length 0 and says why in `faults`."""
+
+    key: str
+    rate: int  # Hz
+    samples: NDArray[np.int16]  # all clips in a row, memory-mapped
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    scales: NDArray[np.float32]  # int16 × scale = the waveform; each clip fills the 16 bits
+    digests: NDArray[np.str_]  # of a clip's samples: equal audio, equal digest, whatever the file's format or gain
+    faults: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """(B, samples) float32 zero-padded behind to the longest, and lengths (B,) in samples."""
+        lengths = self.lengths[rows]
+        waves = torch.zeros(len(rows), int(lengths.max()))
+        for out, row in zip(waves, rows, strict=True):
+            start, length = self.starts[row], self.lengths[row]
+            out[:length] = torch.from_numpy(self.samples[start : start + length] * self.scales[row])
+        return waves, torch.from_numpy(lengths)
+
+
+@dataclass(frozen=True)
+class Features:
+    """One corpus's features in their stored form, memory-mapped: (clips, C, F, T), and the valid share (clips,)."""
+
+    key: str
+    values: Tensor
+    valid: Tensor
+
+
+def waves(clips: Sequence[Clip], settings: Audio, folder: Path, track: Track) -> Waves:
+    """The clips' waveforms, from the cache or decoded now on all cores."""
+    key = digest(
+        [(c.id, s.st_size, s.st_mtime_ns) if (s := _stat(c.path)) else (c.id,) for c in clips],
+        settings.model_dump(),
+        *(source_digest(Path(file)) for file in (audio.__file__, __file__)),
+    )
+    place = build(folder / f"waves-{key}", lambda tmp: _write_waves(tmp, clips, settings, track))
+    return read_waves(place, key, settings.sample_rate)
+
+
+def read_waves(place: Path, key: str, rate: int) -> Waves:
+    index = np.load(place / "index.npz")
+    samples = np.memmap(place / "samples.i16", np.int16, "r") if index["lengths"].any() else np.zeros(0, np.int16)
+    names = ("starts", "lengths", "scales", "digests", "faults")
+    return Waves(key, rate, samples, **{name: index[name] for name in names})
+
+
+def features(source: Waves, feature: Feature, name: str, args: Args, folder: Path, track: Track) -> Features:
+    """The feature of each clip in `source`, from the cache or computed now on all cores; clips with a fault are zeros."""
+    code = [Path(p) for p in (parts.load("features", name).__file__, audio.__file__) if p]
+    code += sorted((Path(__file__).parents[1] / "features").glob("*.py"))  # features build on one another
+    key = digest(source.key, name, args, *(source_digest(path) for path in code))
+    place = build(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))
+    values = np.load(place / "features.npy", mmap_mode="c")  # copy on write: torch warns of read-only memory
+    return Features(key, torch.from_numpy(values), torch.from_numpy(np.load(place / "valid.npy")))
+
+
+def _write_waves(folder: Path, clips: Sequence[Clip], settings: Audio, track: Track) -> None:
+    def load(clip: Clip) -> Packed:
+        try:
+            return pack(audio.load(clip.path, settings))
+        except audio.BadClip as fault:
+            return b"", 0.0, "", str(fault)
+
+    write_packed(folder, track(parallel(load, clips), "decoding", len(clips)))
+
+
+Packed = tuple[bytes, float, str, str]
+"""A waveform as int16, its scale, the digest of its samples, and its fault or ""."""
+
+
+def pack(wave: NDArray[np.float32]) -> Packed:
+    """(samples,) so that its loudest sample fills the 16 bits."""
+    scale = float(max(wave.max(), -wave.min())) / 32767
+    samples = np.rint(wave * np.float32(1 / scale)).astype(np.int16).tobytes()
+    return samples, scale, hashlib.blake2b(samples, digest_size=8).hexdigest(), ""
+
+
+def write_packed(folder: Path, packed: Iterable[Packed], **further: list[Any]) -> None:
+    """samples.i16 and index.npz; `further` arrays, one value a waveform, are read when all are written."""
+    lengths, scales, digests, faults = [], [], [], []
+    with (folder / "samples.i16").open("wb") as file:
+        for samples, scale, name, fault in packed:
+            file.write(samples)
+            lengths.append(len(samples) // 2)
+            scales.append(scale)
+            digests.append(name)
+            faults.append(fault)
+    ends = np.cumsum(lengths, dtype=np.int64)
+    arrays: dict[str, Any] = {
+        "starts": ends - lengths,
+        "lengths": np.array(lengths, np.int64),
+        "scales": np.array(scales, np.float32),
+        "digests": np.array(digests),
+        "faults": np.array(faults),
+    }
+    arrays |= {name: np.array(values) for name, values in further.items()}
+    np.savez(folder / "index.npz", **arrays)
+
+
+def _write_features(folder: Path, source: Waves, feature: Feature, track: Track) -> None:
+    def compute(row: int) -> tuple[NDArray[Any], float]:
+        if not source.lengths[row]:
+            return silence, 0.0
+        with torch.inference_mode():  # a thread has its own mode
+            value, share = feature(*source.batch([row]))
+        return value[0].numpy(), float(share)
+
+    silence = np.zeros(0)
+    silence = np.zeros_like(compute(int(source.lengths.argmax()))[0])
+    form = {"descr": silence.dtype.str, "fortran_order": False, "shape": (len(source), *silence.shape)}
+    valid = []
+    with (folder / "features.npy").open("wb") as file:  # not a memory map: faulting its pages in costs a third more
+        np.lib.format.write_array_header_1_0(file, form)
+        for value, share in track(parallel(compute, range(len(source))), "features", len(source)):
+            file.write(value.tobytes())
+            valid.append(share)
+    np.save(folder / "valid.npy", np.array(valid, np.float32))
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:  # it was there a moment ago; decoding it will say what is wrong
+        return None

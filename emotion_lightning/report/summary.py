@@ -1,0 +1,149 @@
+"""What a study's table says: one row an arm and protocol, one row a pair of neighbouring arms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+
+import numpy as np
+
+from emotion_lightning.report import claims
+from emotion_lightning.report.collect import Finished, Group, Predictions, Results, pooled
+from emotion_lightning.report.significance import (
+    METRICS,
+    FoldDifference,
+    McNemar,
+    Tested,
+    by_speaker,
+    fold_difference,
+    holm,
+    interval,
+    mcnemar,
+    paired_interval,
+    score,
+)
+
+FEWEST_SPEAKERS, FEWEST_FOLDS = 4, 3
+"""Below these an interval would say more than it knows."""
+
+NAMES = {"accuracy": "accuracy", "f1": "macro F1", "uar": "UAR"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Mean and deviation over runs (nan for one run); interval of the pooled clips, speakers resampled (None for few)."""
+
+    mean: float
+    std: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    group: Group
+    figures: dict[str, Figure]  # by metric; empty where no run has finished
+    ece: float
+    claims: list[claims.Claim]  # of this arm, on these corpora
+
+    def reasons(self) -> list[str]:
+        """Why cells are missing, each reason once."""
+        return list(dict.fromkeys(reason for _, reason in self.group.missing))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Arm a against arm b, on the runs that both have. Differences are a - b."""
+
+    a: str
+    b: str
+    protocol: str
+    runs: int
+    uar: tuple[float, float, float] | None  # difference of the pooled clips with its interval, speakers resampled
+    mcnemar: McNemar
+    adjusted: float  # McNemar's p after Holm, over all pairs of the table
+    folds: FoldDifference | None  # of UAR, over folds and seeds
+
+
+def rows(results: Results) -> list[Row]:
+    published = claims.load()
+    return [_row(group, published) for protocol in results.plan.protocols for group in results.under(protocol)]
+
+
+def _row(group: Group, published: list[claims.Claim]) -> Row:
+    beside = [] if group.arm.changed else claims.beside(published, group.arm.corpora, group.arm.experiment)
+    if not group.finished:
+        return Row(group, {}, float("nan"), beside)
+    tested, figures = group.tested(), {}
+    for name in METRICS:
+        values = [f.scores[name] for f in group.finished]
+        spread = stdev(values) if len(values) > 1 else float("nan")
+        enough = speakers(tested) >= FEWEST_SPEAKERS
+        figures[name] = Figure(fmean(values), spread, interval(tested, name) if enough else None)
+    return Row(group, figures, fmean(f.scores["ece"] for f in group.finished), beside)
+
+
+def pairs(results: Results) -> list[Pair]:
+    """Each arm against the one that the study names, else the one before it, where both have runs of the same cells."""
+    found = []
+    names = [arm.name for arm in results.plan.arms]
+    before = dict(zip(names[1:], names, strict=False))
+    for protocol in results.plan.protocols:
+        for a in results.under(protocol):
+            b = results.groups.get((a.arm.against or before.get(a.arm.name, ""), protocol))
+            if b and b is not a and (pair := compare(a, b)):
+                found.append(pair)
+    return with_holm(found)
+
+
+def with_holm(found: Sequence[Pair]) -> list[Pair]:
+    """McNemar's p of each adjusted for how many there are."""
+    adjusted = holm([pair.mcnemar.p for pair in found])
+    return [replace(pair, adjusted=p) for pair, p in zip(found, adjusted, strict=True)]
+
+
+def compare(a: Group, b: Group) -> Pair | None:
+    """On the folds and seeds that both have and tested the same clips in; None where there is none."""
+    theirs = {(f.cell.fold, f.cell.seed): f.predictions.in_order() for f in b.finished}
+    both = []
+    for finished in a.finished:
+        ours, other = finished.predictions.in_order(), theirs.get((finished.cell.fold, finished.cell.seed))
+        if other and (ours.clips, ours.classes) == (other.clips, other.classes):
+            both.append((ours, other))
+    if not both:
+        return None
+    clips = [clip for ours, _ in both for clip in ours.clips]
+    once = np.unique(clips, return_index=True)[1]  # a clip of several seeds is not several clips
+    tested = [pooled([pair[side] for pair in both]) for side in (0, 1)]
+    test = mcnemar(*((t.labels == t.predicted)[once] for t in tested))
+    uar = paired_interval(tested[0], tested[1], "uar") if speakers(tested[0]) >= FEWEST_SPEAKERS else None
+    return Pair(a.arm.label, b.arm.label, a.shown, len(both), uar, test, test.p, _over_folds(both, a.finished[0]))
+
+
+def _over_folds(both: Sequence[tuple[Predictions, Predictions]], run: Finished) -> FoldDifference | None:
+    """Over all folds and seeds; those that tested the very same clips are averaged first."""
+    by_clips: dict[tuple[str, ...], list[list[float]]] = {}
+    for pair in both:
+        by_clips.setdefault(tuple(pair[0].clips), []).append([_uar(p) for p in pair])
+    means = [[fmean(values) for values in zip(*pairs, strict=True)] for pairs in by_clips.values()]
+    share = _test_to_train(run)
+    if share is None or len(means) < FEWEST_FOLDS:
+        return None
+    return fold_difference([ours for ours, _ in means], [other for _, other in means], share)
+
+
+def _uar(predictions: Predictions) -> float:
+    return float(score(by_speaker(pooled([predictions])).sum(0), "uar"))
+
+
+def speakers(tested: Tested) -> int:
+    return len(np.unique(tested.speakers))
+
+
+def _test_to_train(finished: Finished) -> float | None:
+    """Test clips / training clips of a run; None where it does not tell."""
+    counts = {
+        tag.value: int(next(t.value for t in data.tags if t.key == "clips"))
+        for data in (finished.run.inputs.dataset_inputs if finished.run.inputs else [])
+        for tag in data.tags
+        if tag.key == "mlflow.data.context"
+    }
+    return counts["test"] / counts["train"] if {"test", "train"} <= counts.keys() else None

@@ -1,0 +1,1 @@
+"""Fits a network or an estimator, evaluates it, and makes it again from its file."""

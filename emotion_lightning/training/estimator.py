@@ -1,0 +1,74 @@
+"""EmotionEstimator wraps a scikit-learn classifier as EmotionClassifier wraps a network: features in, probabilities out.
+
+Of decision values, where the classifier gives no probabilities, it makes them by softmax with one temperature, fitted on
+the validation side (Guo et al. 2017): there a network chooses its epoch, and it is like the test side in who speaks.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from emotion_lightning.config.schema import MACHINE_FIT, Experiment, Fit
+from emotion_lightning.data.datamodule import Batch
+from emotion_lightning.data.offline_augmentation import makers
+from emotion_lightning.errors import UserError
+from emotion_lightning.features import Feature, heard
+
+
+class EmotionEstimator:
+    """Standardising is the estimator's own affair: it gets the features as they are, whatever `data.normalise` says."""
+
+    def __init__(self, experiment: Experiment, feature: Feature, estimator: Any, classes: Sequence[str]):
+        """`estimator`: scikit-learn's fit, and predict_proba or decision_function, on (N, C, F, T) float32 with NaN behind
+        each clip's end."""
+        _refuse_what_has_no_effect(experiment)
+        self.experiment, self.feature, self.estimator, self.classes = experiment, feature, estimator, tuple(classes)
+        self.temperature = 1.0
+
+    def fit(self, train: Batch, val: Batch) -> None:
+        """Learns from the training side; the validation side gives the temperature, where one is needed."""
+        self.estimator.fit(self._inputs(train.stored, train.extent), train.labels.numpy())
+        if not hasattr(self.estimator, "predict_proba"):
+            self.temperature = temperature(self._logits(val.stored, val.extent), val.labels)
+
+    def probabilities(self, stored: Tensor, valid: Tensor) -> Tensor:
+        """Stored features (B, C, F, T) and the share (B,) of time that holds the clip → (B, classes) float32."""
+        return (self._logits(stored, valid) / self.temperature).softmax(1)
+
+    def _logits(self, stored: Tensor, valid: Tensor) -> Tensor:
+        x, estimator = self._inputs(stored, valid), self.estimator
+        if hasattr(estimator, "predict_proba"):
+            found = np.log(estimator.predict_proba(x).clip(1e-12))
+        elif (found := estimator.decision_function(x)).ndim == 1:  # of two classes
+            found = np.stack([-found, found], 1)
+        logits = torch.full((len(x), len(self.classes)), -1e4)  # of a class that it was not trained on
+        logits[:, torch.from_numpy(np.asarray(estimator.classes_))] = torch.from_numpy(found).float()
+        return logits
+
+    def _inputs(self, stored: Tensor, valid: Tensor) -> NDArray[np.float32]:
+        with torch.no_grad():
+            x = self.feature.present(stored)
+        return x.masked_fill(~heard(valid, x.shape[-1])[:, None, None], float("nan")).numpy()
+
+
+def temperature(logits: Tensor, labels: Tensor) -> float:
+    """What (N, classes) logits are to be divided by for the least cross-entropy, between 1/100 and 100."""
+
+    def loss(log_temperature: float) -> float:
+        return float(torch.nn.functional.cross_entropy(logits / np.exp(log_temperature), labels))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.01), np.log(100)), method="bounded").x))
+
+
+def _refuse_what_has_no_effect(experiment: Experiment) -> None:
+    name, default = experiment.model.name, Fit()
+    for augmentation in experiment.augment.keys() - makers(experiment.augment).keys():
+        raise UserError(f"augment.{augmentation}: {name} does not train in steps, so only rows can be augmented")
+    for field in [f for f in Fit.model_fields if f not in MACHINE_FIT | {"gap_clips"}]:
+        if getattr(experiment.fit, field) != getattr(default, field):
+            raise UserError(f"fit.{field}: {name} does not train in steps, so this has no effect; take it out")

@@ -1,0 +1,56 @@
+"""Learning-rate search (Smith 2017, as fastai's lr_find has it): the rate grows by the same factor each batch, and the
+one at the least smoothed loss, divided by ten, is taken. It reads training clips only and leaves no trace."""
+
+import copy
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+
+from emotion_lightning.data.datamodule import EmotionData
+from emotion_lightning.training.classifier import EmotionClassifier
+
+LOWEST, HIGHEST, STEPS, SMOOTHING = 1e-7, 10.0, 100, 0.98
+
+
+def search(trainer: L.Trainer, classifier: EmotionClassifier, rates: Sequence[float]) -> float:
+    """The head's rate. `rates` gives the layer groups' proportions. Rank zero decides for all."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    found = _sweep(data, classifier, [rate / rates[-1] for rate in rates]) if trainer.global_rank == 0 else 0.0
+    return float(trainer.strategy.broadcast(found))
+
+
+def _sweep(data: EmotionData, classifier: EmotionClassifier, proportions: Sequence[float]) -> float:
+    before = copy.deepcopy(classifier.state_dict())
+    optimizer = classifier.configure_optimizers()
+    best, best_rate, average = float("inf"), LOWEST, 0.0
+    order, size = torch.from_numpy(data.split.train), data.experiment.data.batch_size
+    for step in range(STEPS):
+        rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * proportions[group["layer_group"]]
+        chosen = order[torch.randint(len(order), (size,))]
+        loss = _step(data, classifier, chosen, optimizer)
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        smooth = average / (1 - SMOOTHING ** (step + 1))
+        if smooth < best:
+            best, best_rate = smooth, rate
+        if smooth > 4 * best or smooth != smooth:
+            break
+    classifier.load_state_dict(before)
+    optimizer.zero_grad()
+    return best_rate / 10
+
+
+def _step(
+    data: EmotionData, classifier: EmotionClassifier, index: torch.Tensor, optimizer: torch.optim.Optimizer
+) -> float:
+    take = data.gather_waveforms if data.waveforms_in_training else data.gather
+    x, valid, targets = classifier.augmented(take(index, classifier.device))
+    with classifier.trainer.precision_plugin.train_step_context():
+        logits = classifier.network(x, valid).float()
+    loss = torch.nn.functional.cross_entropy(logits, targets, weight=classifier.class_weights)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())

@@ -1,0 +1,52 @@
+"""Figures of one run. Colours are Okabe and Ito's, told apart by the colour-blind and in print by lines and marks."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
+
+
+def loss_gap(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> Figure:
+    """Loss of clean training clips and of the validation side by epoch, the gap between them filled; UAR below.
+
+    `history`: (epoch from 0, value) pairs by metric name, as MLflow keeps them.
+    """
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    for axes, metric in ((top, "loss"), (bottom, "uar")):
+        lines = []
+        for side, colour, style, label in (
+            ("train", BLUE, "-", "training clips, clean"),
+            ("val", ORANGE, "--", "validation clips"),
+        ):
+            points = sorted(history[f"{metric}/{side}"])
+            epochs, values = [epoch + 1 for epoch, _ in points], [value for _, value in points]
+            axes.plot(epochs, values, style, color=colour, marker="." if len(epochs) < 40 else "", label=label)
+            lines.append(values)
+        if metric == "loss":
+            axes.fill_between(epochs, *lines, color=GREY, alpha=0.15, linewidth=0, label="gap")
+        axes.grid(alpha=0.3)
+    top.set(ylabel="cross-entropy (nats)", title=title, ylim=(0, None))
+    top.legend(frameon=False)
+    bottom.set(ylabel="UAR", xlabel="epoch", ylim=(0, 1))
+    bottom.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def confusion(counts: Tensor, classes: Sequence[str], title: str) -> Figure:
+    """(classes, classes) counts, true by row: shaded by the share of the row, each cell with its count."""
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    figure = Figure(figsize=(6.4, 5.8), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row in range(len(classes)):
+        for column in range(len(classes)):
+            if count := int(counts[row, column]):
+                dark = float(shares[row, column]) > 0.55
+                axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black")
+    axes.set(xlabel="predicted", ylabel="true", title=title, yticks=range(len(classes)), yticklabels=classes)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    return figure
