@@ -16,8 +16,8 @@ import torch
 from benchmarks.timing import NotHere, Row, Setting, in_turns, run
 from benchmarks.trainers import Turns, made
 from emotion_lightning.data.datamodule import EmotionData
-from emotion_lightning.training import fit as learn
 from emotion_lightning.training.callbacks import Schedule
+from emotion_lightning.training.fit import make_trainer
 from emotion_lightning.training.schedule import cycles
 
 OPTIONAL = True
@@ -63,7 +63,7 @@ def our_epoch(options: dict[str, int], count: int) -> float:
     fit = model.experiment.fit
     turns = Turns(count // 64, 1, 64, lambda: None)
     schedule = Schedule(cycles(fit.stages), 0, searched=False)
-    trainer = learn.make_trainer(fit, schedule.cycles[-1].first + 24, [schedule, turns], freezes=False)
+    trainer = make_trainer(fit, schedule.cycles[-1].first + 24, [schedule, turns], freezes=False)
     trainer.limit_val_batches = 0
     trainer.fit(model, datamodule=data)
     return turns.ours[0]

@@ -11,7 +11,7 @@ FIRST_STEP = """
 import os, sys
 import emotion_lightning.training.callbacks as callbacks
 from emotion_lightning.cli.main import main
-callbacks.EpochRecord.on_train_batch_end = lambda *_: os._exit(7)
+callbacks.ReportEpoch.on_train_batch_end = lambda *_: os._exit(7)
 sys.argv = ["emotion-lightning", "train", "demo"]
 main()
 """

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from emotion_lightning.config import loader as settings
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.train import build
-from emotion_lightning.training import fit as learn
+from emotion_lightning.training import hardware
 from emotion_lightning.training.callbacks import Schedule
 from emotion_lightning.training.classifier import EmotionClassifier
+from emotion_lightning.training.fit import make_trainer
 from emotion_lightning.training.schedule import cycles
 
 DEMO = {"corpora.demo.speakers": 24, "corpora.demo.takes": 1, "corpora.ravdess": "off", "corpora.savee": "off"}
@@ -24,7 +25,7 @@ DEMO = {"corpora.demo.speakers": 24, "corpora.demo.takes": 1, "corpora.ravdess":
 def made(name: str, **overrides: Any) -> tuple[EmotionData, EmotionClassifier]:
     """An experiment's data and classifier, on 768 generated clips: what a step costs does not hang on what is said."""
     said = [f"{path}={value}" for path, value in {**DEMO, **overrides}.items()]
-    learn.prepare_machine()
+    hardware.configure_libraries()
     L.seed_everything(0, verbose=False)
     data, model = build(settings.load(name, said), Console(quiet=True))
     assert isinstance(model, EmotionClassifier)
@@ -72,7 +73,7 @@ def in_turns_with_bare(data: EmotionData, model: EmotionClassifier, steps: int, 
     fit = model.experiment.fit
     turns = Turns(steps, rounds, model.experiment.data.batch_size, bare_loop(data, model))
     schedule = Schedule(cycles(fit.stages), 0, searched=False)
-    trainer = learn.make_trainer(
+    trainer = make_trainer(
         fit, schedule.cycles[-1].first + schedule.cycles[-1].epochs, [schedule, turns], freezes=False
     )
     trainer.limit_val_batches = 0
@@ -88,8 +89,10 @@ def bare_loop(
     from emotion_lightning.config import parts
 
     experiment = model.experiment
-    device = torch.device("cuda" if learn.on_gpu(experiment.fit) else "cpu")
-    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision or learn.precision(experiment.fit))
+    device = torch.device("cuda" if hardware.uses_gpu(experiment.fit) else "cpu")
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(
+        precision or hardware.precision(experiment.fit)
+    )
     made = parts.entry("models", experiment.model.name)
     network = made(tuple(model.hparams["shape"]), len(model.classes), **experiment.model.args)
     network = network.to(device).to(memory_format=torch.channels_last).train()

@@ -161,7 +161,8 @@ def test_a_killed_download_goes_on_where_it_was(server: Server, tmp_path: Path) 
     archive, part = archive_of(server), tmp_path / "toy.zip.part"
     server.stall_after = 150_000
     script = (
-        "import sys; from pathlib import Path; from emotion_lightning import corpora, download\n"
+        "import sys; from pathlib import Path; from emotion_lightning import corpora\n"
+        "from emotion_lightning.data import download\n"
         f"download.fetch('toy', corpora.{archive!r}, Path(sys.argv[1]), quiet=True)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "toy")], cwd=ROOT)

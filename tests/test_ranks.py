@@ -27,7 +27,7 @@ def ranks_with(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], devic
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return ranks.of(Fit(devices=devices))
+    return ranks.resolve_ranks(Fit(devices=devices))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_ranks_are_what_the_starter_says(
         (TORCHRUN, 4, "fit.devices: 4, but torchrun started 2 on each machine"),
         (SRUN, 3, "fit.devices: 3, but srun started 2 on each machine"),
         ({**TORCHRUN, "WORLD_SIZE": "3"}, 1, "the same number of processes"),
-        ({**SRUN, "SLURM_NTASKS": "3"}, 1, "srun started 3 tasks on 2 machines; say --ntasks-per-node"),
-        ({**SRUN, "SLURM_NTASKS_PER_NODE": ""}, 1, "srun started 4 tasks on 2 machines; say --ntasks-per-node"),
+        ({**SRUN, "SLURM_NTASKS": "3"}, 1, "srun started 3 tasks on 2 machines; give --ntasks-per-node"),
+        ({**SRUN, "SLURM_NTASKS_PER_NODE": ""}, 1, "srun started 4 tasks on 2 machines; give --ntasks-per-node"),
         (BATCH_SCRIPT, 1, "put srun before the command"),
     ],
 )
@@ -70,9 +70,9 @@ def test_a_contradiction_is_told(
 
 def test_errors_of_ranks_other_than_zero_say_whose_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     ranks_with(monkeypatch, {**TORCHRUN, "RANK": "0"})
-    assert ranks.signed("no corpus") == "no corpus"
+    assert ranks.with_rank("no corpus") == "no corpus"
     monkeypatch.setenv("RANK", "3")
-    assert ranks.signed("no corpus").startswith("rank 3 on ")
+    assert ranks.with_rank("no corpus").startswith("rank 3 on ")
 
 
 def test_a_batch_that_ranks_cannot_share_is_told_and_leaves_no_run(tmp_path: Path) -> None:

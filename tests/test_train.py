@@ -19,8 +19,8 @@ from emotion_lightning.predict import predict
 from emotion_lightning.tracking import environment as machine
 from emotion_lightning.tracking import resume, store
 from emotion_lightning.tracking import run as tracking
-from emotion_lightning.train import Result, build, train
-from emotion_lightning.training import fit as learn
+from emotion_lightning.train import RunResult, build, train
+from emotion_lightning.training.fit import fit
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL = {
@@ -51,13 +51,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def finished(workplace: Path, demo_data: Path) -> Result:
+def finished(workplace: Path, demo_data: Path) -> RunResult:
     result = train(small(demo_data), Console(quiet=True))
     assert result is not None
     return result
 
 
-def test_a_run_finishes_and_logs_every_epoch_by_metric_and_side(finished: Result) -> None:
+def test_a_run_finishes_and_logs_every_epoch_by_metric_and_side(finished: RunResult) -> None:
     client = MlflowClient()
     run = client.get_run(finished.run_id)
     assert run.info.status == "FINISHED"
@@ -73,7 +73,7 @@ def test_a_run_finishes_and_logs_every_epoch_by_metric_and_side(finished: Result
     )
 
 
-def test_a_run_says_what_it_was(finished: Result) -> None:
+def test_a_run_says_what_it_was(finished: RunResult) -> None:
     run = MlflowClient().get_run(finished.run_id)
     assert run.data.params["augment.mixup.alpha"] == "0.4"
     assert run.data.params["fit.stages.large.size"] == "32"
@@ -92,7 +92,7 @@ def test_a_run_says_what_it_was(finished: Result) -> None:
     assert sum(int(side["clips"]) for side in sides) == 128
 
 
-def test_everything_a_reader_needs_is_kept_with_the_run(finished: Result) -> None:
+def test_everything_a_reader_needs_is_kept_with_the_run(finished: RunResult) -> None:
     client = MlflowClient()
     kept = {a.path for a in client.list_artifacts(finished.run_id)}
     assert {
@@ -107,29 +107,29 @@ def test_everything_a_reader_needs_is_kept_with_the_run(finished: Result) -> Non
     assert checkpoints == {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
 
 
-def test_the_settings_that_are_kept_are_an_experiment_that_trains_the_same_again(finished: Result) -> None:
+def test_the_settings_that_are_kept_are_an_experiment_that_trains_the_same_again(finished: RunResult) -> None:
     kept = mlflow.artifacts.download_artifacts(run_id=finished.run_id, artifact_path="settings.yaml")
     run = MlflowClient().get_run(finished.run_id)
     assert settings.load(kept).signature() == run.data.tags["signature"]
 
 
-def test_the_predictions_of_each_clip_give_the_figures_again(finished: Result) -> None:
+def test_the_predictions_of_each_clip_give_the_figures_again(finished: RunResult) -> None:
     with Path(
         mlflow.artifacts.download_artifacts(run_id=finished.run_id, artifact_path="predictions.csv")
     ).open() as file:
-        rows = [row for row in csv.DictReader(file) if row["side"] == "test"]
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     right = sum(row["emotion"] == row["predicted"] for row in rows) / len(rows)
     assert right == pytest.approx(finished.figures["test/accuracy"])
     assert all(sum(float(row[e]) for e in finished.classes) == pytest.approx(1, abs=1e-4) for row in rows)
 
 
-def test_the_run_leaves_nothing_but_mlruns(finished: Result, workplace: Path) -> None:
+def test_the_run_leaves_nothing_but_mlruns(finished: RunResult, workplace: Path) -> None:
     assert [p.name for p in workplace.iterdir()] == ["mlruns"]
     assert list((workplace / "mlruns" / "checkpoints").iterdir()) == []
 
 
 def test_the_same_seed_gives_the_same_figures_to_the_last_digit_and_another_seed_others(
-    finished: Result, demo_data: Path
+    finished: RunResult, demo_data: Path
 ) -> None:
     again = train(small(demo_data), Console(quiet=True))
     other = train(small(demo_data, seed="1"), Console(quiet=True))
@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_figures_to_the_last_digit_and_another_seed
     assert not torch.equal(other.probabilities, finished.probabilities)
 
 
-def test_the_kept_model_gives_the_probabilities_that_were_tested(finished: Result, demo_data: Path) -> None:
+def test_the_kept_model_gives_the_probabilities_that_were_tested(finished: RunResult, demo_data: Path) -> None:
     models = MlflowClient().search_logged_models(
         [MlflowClient().get_run(finished.run_id).info.experiment_id],
         filter_string=f"source_run_id = '{finished.run_id}'",
@@ -150,7 +150,7 @@ def test_the_kept_model_gives_the_probabilities_that_were_tested(finished: Resul
     with Path(
         mlflow.artifacts.download_artifacts(run_id=finished.run_id, artifact_path="predictions.csv")
     ).open() as file:
-        row = next(r for r in csv.DictReader(file) if r["side"] == "test")
+        row = next(r for r in csv.DictReader(file) if r["split"] == "test")
     clip = next((demo_data).rglob(f"{row['clip'].removeprefix('DEMO-')}.wav"))
     from emotion_lightning.data import audio
 
@@ -161,7 +161,7 @@ def test_the_kept_model_gives_the_probabilities_that_were_tested(finished: Resul
 
 
 def test_predict_names_every_file_and_says_which_it_cannot_hear(
-    finished: Result, demo_data: Path, tmp_path: Path
+    finished: RunResult, demo_data: Path, tmp_path: Path
 ) -> None:
     clip = next(demo_data.rglob("03-01-05-*.wav"))
     samples, rate = soundfile.read(clip)
@@ -174,7 +174,7 @@ def test_predict_names_every_file_and_says_which_it_cannot_hear(
     assert "silent" in found["silence.wav"].fault and "empty" in found["broken.wav"].fault
 
 
-def test_an_unknown_run_or_file_is_told_in_one_line(finished: Result, tmp_path: Path) -> None:
+def test_an_unknown_run_or_file_is_told_in_one_line(finished: RunResult, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file or folder"):
         list(predict(tmp_path / "nothing.wav", finished.run_id))
     (tmp_path / "a.wav").touch()
@@ -182,7 +182,7 @@ def test_an_unknown_run_or_file_is_told_in_one_line(finished: Result, tmp_path: 
         list(predict(tmp_path, "ffffffffff"))
 
 
-def test_a_fault_in_a_part_leaves_no_run(finished: Result, demo_data: Path) -> None:
+def test_a_fault_in_a_part_leaves_no_run(finished: RunResult, demo_data: Path) -> None:
     before = len(mlflow.search_runs(search_all_experiments=True))
     with pytest.raises(UserError, match="no network 'resnet3a'; did you mean"):
         train(small(demo_data, model="{name: timm_backbone, backbone: resnet3a, weights: none}"), Console(quiet=True))
@@ -190,7 +190,7 @@ def test_a_fault_in_a_part_leaves_no_run(finished: Result, demo_data: Path) -> N
 
 
 def test_a_crash_in_training_leaves_a_failed_run(
-    finished: Result, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+    finished: RunResult, demo_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = small(
         demo_data, **{"data.batch_size": "1", "model": "{name: timm_backbone, backbone: resnet10t, weights: none}"}
@@ -201,7 +201,7 @@ def test_a_crash_in_training_leaves_a_failed_run(
     assert newest.status == "FAILED"
 
 
-def test_a_run_that_was_killed_before_it_had_its_params_goes_on(finished: Result, demo_data: Path) -> None:
+def test_a_run_that_was_killed_before_it_had_its_params_goes_on(finished: RunResult, demo_data: Path) -> None:
     client, experiment = store.connect(), small(demo_data, **{"fit.log_model": "false", "seed": "7"})
     place = client.get_run(finished.run_id).info.experiment_id
     run_id = client.create_run(place, tags={"signature": experiment.signature()}).info.run_id
@@ -218,7 +218,7 @@ def test_a_run_that_was_killed_before_it_had_its_params_goes_on(finished: Result
         resume.check(small(demo_data, seed="8"), other)
 
 
-def test_a_run_whose_process_is_gone_becomes_killed(finished: Result) -> None:
+def test_a_run_whose_process_is_gone_becomes_killed(finished: RunResult) -> None:
     client = store.connect()
     place = client.get_run(finished.run_id).info.experiment_id
     gone = client.create_run(place, tags={"machine/host": os.uname().nodename, "machine/process": "999999 1"})
@@ -255,14 +255,14 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: " ".join(o))
-def test_every_option_trains(finished: Result, demo_data: Path, options: dict[str, str]) -> None:
+def test_every_option_trains(finished: RunResult, demo_data: Path, options: dict[str, str]) -> None:
     result = train(small(demo_data, **{"fit.log_model": "false", **options}), Console(quiet=True))
     assert result is not None and np.isfinite(result.figures["test/loss"])
     history = {m.step: m.value for m in MlflowClient().get_metric_history(result.run_id, "loss/val")}
     assert result.figures["best/loss"] == pytest.approx(history[int(result.figures["best/epoch"])], rel=1e-5)
 
 
-def test_patience_ends_training_so_many_epochs_after_the_best(finished: Result, demo_data: Path) -> None:
+def test_patience_ends_training_so_many_epochs_after_the_best(finished: RunResult, demo_data: Path) -> None:
     options = {"fit.patience": "2", "fit.stages.large.epochs": "40", "fit.log_model": "false"}
     result = train(small(demo_data, **options), Console(quiet=True))
     assert result is not None
@@ -280,7 +280,7 @@ SVM = {
 }
 
 
-def test_an_estimator_is_tracked_and_kept_like_a_network(finished: Result, demo_data: Path) -> None:
+def test_an_estimator_is_tracked_and_kept_like_a_network(finished: RunResult, demo_data: Path) -> None:
     experiment = small(demo_data, **SVM)
     result = train(experiment, Console(quiet=True))
     assert result is not None and result.figures["test/accuracy"] > 0.3  # DEMO voices, eight classes
@@ -301,7 +301,7 @@ def test_an_estimator_is_tracked_and_kept_like_a_network(finished: Result, demo_
     ],
 )
 def test_a_setting_that_an_estimator_would_ignore_is_refused(
-    finished: Result, demo_data: Path, override: dict[str, str], message: str
+    finished: RunResult, demo_data: Path, override: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         train(small(demo_data, **(SVM | override)), Console(quiet=True))
@@ -319,7 +319,7 @@ def test_training_that_was_killed_after_its_last_epoch_does_not_train_on(
         torch.manual_seed(0)
         data, model = build(small(demo_data, **options), Console(quiet=True))
         record = lambda figures, epoch, seen=epochs[start]: seen.append(epoch)  # noqa: E731
-        fitted.append(learn.fit(data, model, tmp_path / "work", record, Console(quiet=True)))
+        fitted.append(fit(data, model, tmp_path / "work", record, Console(quiet=True)))
     assert epochs[0] and not epochs[1]
     assert fitted[0].epoch == fitted[1].epoch
 

@@ -9,8 +9,7 @@ from emotion_lightning.config.schema import Experiment
 from emotion_lightning.corpora import EMOTIONS
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.protocols import SIDES, promises
-from emotion_lightning.train import build
-from emotion_lightning.training.classifier import EmotionClassifier
+from emotion_lightning.training.build import build
 
 SCIKIT = "scikit-learn fits on the training side; the validation side gives the temperature of its probabilities"
 COLOUR = {"ok": "green", "told": "yellow", "LEAK": "red", "BROKEN": "red"}
@@ -22,7 +21,7 @@ def show(experiment: Experiment, console: Console) -> bool:
     found, saw = audit(data), data.saw("normaliser", "test")
     promised = promises(experiment.protocol.name)
     promise = f"promises no {' and no '.join(promised)} on both sides" if promised else "promises nothing of speakers"
-    console.print(Text(f"{experiment.mark}{experiment.name} · protocol {experiment.protocol.name} {promise}", "bold"))
+    console.print(Text(f"{experiment.title_prefix}{experiment.name} · protocol {experiment.protocol.name} {promise}", "bold"))
     console.print(_findings(found), _balance(found))
     for line in found.doubles[:10]:
         console.print(Text(f"equal audio: {line}"))
@@ -31,7 +30,7 @@ def show(experiment: Experiment, console: Console) -> bool:
     for finding in found.findings:
         if finding.example and finding.verdict != "ok":
             console.print(Text(f"{finding}, {finding.what}, such as {finding.example}"), soft_wrap=True)
-    console.print(_chosen(data, saw) if isinstance(model, EmotionClassifier) else SCIKIT, soft_wrap=True)
+    console.print(_chosen(data, saw) if model.trains_in_steps else SCIKIT, soft_wrap=True)
     leaks = [*map(_told, found.leaks()), *(["the normaliser read test clips"] if saw else [])]
     known = next(f for f in found.findings if (f.name, f.side) == ("speaker", "test"))
     but = (

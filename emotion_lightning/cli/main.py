@@ -76,7 +76,7 @@ def train(
     Example: `emotion-lightning train resnet_aug_small protocol=speaker_folds protocol.fold=2 --data ~/corpora`
     """
     experiment = settings.load(name, [*(overrides or []), *_folders(data, cache)])
-    ranks.of(experiment.fit)
+    ranks.resolve_ranks(experiment.fit)
     from emotion_lightning.tracking import resume as resuming
     from emotion_lightning.tracking.signals import Killed
     from emotion_lightning.train import train as run
@@ -97,7 +97,7 @@ def train(
         "macro F1",
         "UAR",
         "loss",
-        title=experiment.mark + f"{name} · {experiment.protocol.name}",
+        title=experiment.title_prefix + f"{name} · {experiment.protocol.name}",
     )
     for row, side in (("best epoch, validation", "best"), ("test", "test")):
         table.add_row(
@@ -303,7 +303,7 @@ def main() -> None:
             raise
         ending.leave(done.code or 0)
     except UserError as error:
-        _say_error(ranks.signed(str(error)))
+        _say_error(ranks.with_rank(str(error)))
         ending.leave(2)
     except Exception as error:
         if "mlflow" not in sys.modules or not (said := _said_of_a_server(error)):

@@ -1,5 +1,6 @@
-"""Which processes train one run together, and which of them this one is: started by torchrun, by srun, or by Lightning for
-`fit.devices` on one machine. Read from the environment alone, so that a contradiction is told before torch is loaded.
+"""The processes that train one run together, started by torchrun, by srun, or by Lightning for `fit.devices`.
+
+Everything is read from the environment, without torch, so that a contradiction is reported at once.
 """
 
 import os
@@ -13,6 +14,8 @@ from emotion_lightning.errors import UserError
 
 @dataclass(frozen=True)
 class Ranks:
+    """The processes of one run, and the rank of this process among them."""
+
     starter: Literal["lightning", "torchrun", "srun"]
     machines: int
     devices: int  # on each machine
@@ -22,14 +25,17 @@ class Ranks:
     def count(self) -> int:
         return self.machines * self.devices
 
-    def must_share(self, batch_size: int) -> None:
-        """A UserError where the batch cannot be cut into equal parts, one for each process."""
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raises UserError where the batch cannot be divided equally among the processes."""
         if batch_size % self.count:
             raise UserError(f"data.batch_size: {batch_size} cannot be shared evenly by {self.count} devices")
 
 
-def of(fit: Fit) -> Ranks:
-    """The ranks that a run with these settings has here. What torchrun or srun started counts; `fit.devices` may say the same."""
+def resolve_ranks(fit: Fit) -> Ranks:
+    """Returns the ranks of a run with these settings; the count is that of torchrun or srun where one of them started us.
+
+    Raises: UserError where the environment and `fit.devices` contradict each other.
+    """
     if "TORCHELASTIC_RUN_ID" in os.environ:  # first: torchrun may itself have been started by srun
         ranks = _torchrun()
     elif "SLURM_STEP_ID" in os.environ:  # the batch script has SLURM's other variables as well, but no step
@@ -40,7 +46,7 @@ def of(fit: Fit) -> Ranks:
                 f"SLURM holds {tasks} tasks for this job and only one was started: put srun before the command, or "
                 "ask for --ntasks=1"
             )
-        return Ranks("lightning", 1, fit.devices, mine())
+        return Ranks("lightning", 1, fit.devices, current_rank())
     if fit.devices not in (1, ranks.devices):
         raise UserError(
             f"fit.devices: {fit.devices}, but {ranks.starter} started {ranks.devices} on each machine; leave one out"
@@ -48,32 +54,32 @@ def of(fit: Fit) -> Ranks:
     return ranks
 
 
-def mine() -> int:
-    """The rank of this process, 0 if it trains alone; Lightning numbers those that it starts by LOCAL_RANK."""
+def current_rank() -> int:
+    """Returns the rank of this process, 0 if it trains alone; Lightning numbers the ranks it starts by LOCAL_RANK."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _number("RANK", 0)
     return _number("SLURM_PROCID", 0) if "SLURM_STEP_ID" in os.environ else _number("LOCAL_RANK", 0)
 
 
-def signed(message: str) -> str:
-    """What one of several processes has to say, with its rank and machine; rank zero speaks for all."""
-    return f"rank {mine()} on {socket.gethostname()}: {message}" if mine() else message
+def with_rank(message: str) -> str:
+    """Puts rank and machine before a message of any rank but zero."""
+    return f"rank {current_rank()} on {socket.gethostname()}: {message}" if current_rank() else message
 
 
 def _torchrun() -> Ranks:
     count, devices, machines = (_number(f"{name}WORLD_SIZE") for name in ("", "LOCAL_", "GROUP_"))
     if count != devices * machines:
         raise UserError("torchrun: every machine has to start the same number of processes (--nproc-per-node)")
-    return Ranks("torchrun", machines, devices, mine())
+    return Ranks("torchrun", machines, devices, current_rank())
 
 
 def _srun() -> Ranks:
     count, machines = _number("SLURM_NTASKS"), _number("SLURM_STEP_NUM_NODES")
     if count > 1 and _number("SLURM_NTASKS_PER_NODE") * machines != count:
         raise UserError(
-            f"srun started {count} tasks on {machines} machines; say --ntasks-per-node, and for all machines the same"
+            f"srun started {count} tasks on {machines} machines; give --ntasks-per-node, the same for all machines"
         )
-    return Ranks("srun", machines, count // machines, mine())
+    return Ranks("srun", machines, count // machines, current_rank())
 
 
 def _number(variable: str, default: int = 1) -> int:

@@ -149,9 +149,10 @@ class Experiment(Settings):
         return bool(parts.fact("protocols", self.protocol.name, "LEAKS", False))
 
     @property
-    def mark(self) -> str:
-        """What stands before every title that is made from it: "DEMO · ", "LEAKY · ", both or nothing."""
-        return "DEMO · " * self.is_demo + "LEAKY · " * self.is_leaky
+    def title_prefix(self) -> str:
+        """Returns what stands before every title made from this experiment: "DEMO · ", "LEAKY · ", both or nothing."""
+        flags = {"DEMO · ": self.is_demo, "LEAKY · ": self.is_leaky}
+        return "".join(flag for flag, is_set in flags.items() if is_set)
 
     def signature(self) -> str:
         """16 hex digits that name what is computed: equal for equal settings, whatever the file or the machine.

@@ -169,7 +169,7 @@ def cells(study: Study, overrides: Iterable[str] = ()) -> list[Cell]:
     found = [
         c for arm in study.arms for protocol in study.protocols for c in _cells(study, arm, protocol, by_arm[arm])
     ]
-    if taken := [c for c in found if ranks.of(c.experiment.fit).count > 1]:
+    if taken := [c for c in found if ranks.resolve_ranks(c.experiment.fit).count > 1]:
         raise UserError(
             f"{taken[0].arm}: fit.devices: a study's runs take one device each; JOBS=n runs several at once"
         )

@@ -15,7 +15,7 @@ def check(experiment: Experiment, run_id: str) -> str:
     """The run's full id, or a UserError that says why it cannot be resumed."""
     client = store.connect()
     run = store.find(client, run_id)
-    if ranks.mine():
+    if ranks.current_rank():
         return str(run.info.run_id)  # rank zero has checked, and has opened the run by now
     tracking.sweep(client)
     status = client.get_run(run.info.run_id).info.status

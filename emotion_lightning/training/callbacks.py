@@ -1,4 +1,4 @@
-"""What happens around the steps: the schedule of rates, freezing and picture sizes; the epoch's record; progress."""
+"""Lightning callbacks: the schedule of rates, freezing and picture sizes; the report of each epoch; progress."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,12 +17,15 @@ from emotion_lightning.training.schedule import Cycle, group_rates, rate_and_mom
 
 
 class Schedule(L.Callback):
-    """Follows the cycles. Each epoch starts from a seed of its own, so that a resumed run draws what an unbroken one would."""
+    """Sets learning rates, freezing and picture size by the cycles, and seeds each epoch.
+
+    Each epoch has a seed of its own, so a resumed run draws the same random numbers as an uninterrupted one.
+    """
 
     def __init__(self, cycles: Sequence[Cycle], seed: int, searched: bool):
         self.cycles, self.seed, self.searched = cycles, seed, searched
-        self.found: dict[int, float] = {}  # first epoch of a cycle → its learning rate, where it is searched for
-        self.rate = 0.0  # the head's, at the last step
+        self.found: dict[int, float] = {}  # first epoch of a cycle → the learning rate that the search found
+        self.rate = 0.0  # of the head, at the last step
 
     def cycle(self, epoch: int) -> Cycle:
         return next(c for c in self.cycles if c.first <= epoch < c.first + c.epochs)
@@ -41,8 +44,8 @@ class Schedule(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         cycle = self.cycle(trainer.current_epoch)
-        done = trainer.current_epoch - cycle.first + batch_idx / int(trainer.num_training_batches)
-        factor, momentum = rate_and_momentum(cycle, done / cycle.epochs)
+        position = trainer.current_epoch - cycle.first + batch_idx / int(trainer.num_training_batches)
+        factor, momentum = rate_and_momentum(cycle, position / cycle.epochs)
         factor *= self.found.get(cycle.first, cycle.lr) / cycle.lr
         rates = group_rates(cycle, len(cast(EmotionClassifier, pl_module).network.layer_groups()))
         for group in trainer.optimizers[0].param_groups:
@@ -61,17 +64,17 @@ class Schedule(L.Callback):
 
 
 class Patience(EarlyStopping):
-    """Lightning's, which forgets that it had stopped: a run that was killed after that would train on."""
+    """Early stopping that a checkpoint remembers: Lightning's own would train on after a resume."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         trainer.should_stop = self.wait_count >= self.patience
 
 
-class EpochRecord(L.Callback):
-    """Hands each epoch's figures on in one piece: all that was logged, learning rate, picture size, clips per second."""
+class ReportEpoch(L.Callback):
+    """Passes each epoch's figures to `on_epoch`: everything logged, learning rate, picture size, clips per second."""
 
-    def __init__(self, schedule: Schedule, record: Callable[[dict[str, float], int], None]):
-        self.schedule, self.record = schedule, record
+    def __init__(self, schedule: Schedule, on_epoch: Callable[[dict[str, float], int], None]):
+        self.schedule, self.on_epoch = schedule, on_epoch
         self.clips, self.seconds = 0, 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -83,7 +86,7 @@ class EpochRecord(L.Callback):
         self.clips += len(batch.labels) * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.seconds = time.perf_counter() - self._start  # of training alone
+        self.seconds = time.perf_counter() - self._start  # of training, without validation
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.global_rank == 0:
@@ -91,14 +94,14 @@ class EpochRecord(L.Callback):
             figures |= {"lr": self.schedule.rate, "clips_per_second": self.clips / max(self.seconds, 1e-9)}
             if size := cast(EmotionClassifier, pl_module).size:
                 figures["picture_size"] = size
-            self.record(figures, trainer.current_epoch)
+            self.on_epoch(figures, trainer.current_epoch)
 
 
 class ShowProgress(L.Callback):
-    """A bar over all steps on a terminal; elsewhere a line at most every 30 s."""
+    """Shows a bar over all steps on a terminal; elsewhere prints a line at most every 30 s."""
 
     def __init__(self, console: Console, epochs: int):
-        self.console, self.epochs, self.said = console, epochs, time.monotonic()
+        self.console, self.epochs, self.printed = console, epochs, time.monotonic()
         columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn())
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
@@ -115,12 +118,14 @@ class ShowProgress(L.Callback):
         self.bar.update(self.task, advance=1, description=f"epoch {trainer.current_epoch + 1}/{self.epochs}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        figures = f"loss {seen['loss/train']:.2f} train, {seen['loss/val']:.2f} val · UAR {seen['uar/val']:.3f} val"
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        figures = (
+            f"loss {scores['loss/train']:.2f} train, {scores['loss/val']:.2f} val · UAR {scores['uar/val']:.3f} val"
+        )
         self.bar.update(self.task, figures=figures)
-        if not self.console.is_terminal and time.monotonic() - self.said > 30:
+        if not self.console.is_terminal and time.monotonic() - self.printed > 30:
             self.console.print(f"epoch {trainer.current_epoch + 1}/{self.epochs}: {figures}")
-            self.said = time.monotonic()
+            self.printed = time.monotonic()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.bar.stop()

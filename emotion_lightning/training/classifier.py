@@ -16,7 +16,7 @@ from emotion_lightning.data.datamodule import Batch, EmotionData
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature
 from emotion_lightning.models import Network
-from emotion_lightning.training import metrics
+from emotion_lightning.training import hardware, metrics
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
@@ -24,6 +24,7 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 class EmotionClassifier(L.LightningModule):
     """Logits (B, classes) from a batch of stored features or waveforms."""
 
+    trains_in_steps = True
     mean: Tensor
     std: Tensor
     class_weights: Tensor
@@ -61,6 +62,16 @@ class EmotionClassifier(L.LightningModule):
         self.register_buffer("class_weights", torch.ones(len(classes)))
         self._losses: list[Tensor] = []
         self._seen: list[list[tuple[Tensor, Tensor]]] = [[], []]
+
+    @property
+    def precision_name(self) -> str:
+        """Lightning's name of the precision it trains in on this machine."""
+        return hardware.precision(self.experiment.fit)
+
+    @property
+    def device_name(self) -> str:
+        """The GPU's name, or "cpu"."""
+        return torch.cuda.get_device_name() if hardware.uses_gpu(self.experiment.fit) else "cpu"
 
     def learn_from(self, data: EmotionData) -> None:
         """Takes from the training side, and from it alone, the normaliser and the class weights."""

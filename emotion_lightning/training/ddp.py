@@ -1,4 +1,4 @@
-"""Several processes that train one run: where Lightning finds them, that all have the same before them, and what happens
+"""Several processes that train one run: Lightning's arguments for them, the check that all train the same, and what happens
 when one of them is stopped or lost."""
 
 import itertools
@@ -22,17 +22,19 @@ from torch import distributed
 from emotion_lightning.config.ranks import Ranks
 from emotion_lightning.errors import UserError
 
-SILENCE = timedelta(minutes=10)
-"""After so long without a word a rank is taken for lost, as NCCL has it; gloo would wait for half an hour. Before the first
-step all have longer: rank zero audits the split, and a machine may be filling its cache."""
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+"""A rank that does not answer for so long counts as lost, as with NCCL; gloo would wait for half an hour. Before the first
+step the limit is gloo's: rank zero audits the split, and a machine may be filling its cache."""
 
 RANK_ZERO = "EMOTION_RANK_ZERO"
-"""Environment variable with the process id of rank zero, for those that Lightning starts: one may find itself an orphan."""
+"""Environment variable with the process id of rank zero, by which a rank that Lightning started sees that it is gone."""
 
 
-def places(ranks: Ranks, freezes: bool) -> dict[str, Any]:
-    """Lightning's arguments for these ranks. SLURM jobs are not requeued by Lightning, which would start from a checkpoint
-    of its own in the working folder, whichever run that was of."""
+def trainer_arguments(ranks: Ranks, freezes: bool) -> dict[str, Any]:
+    """Returns the Trainer's arguments for these ranks; `freezes`: some layers are frozen in some epochs.
+
+    Lightning must not requeue SLURM jobs: it would start from a checkpoint in the working folder, of whichever run.
+    """
     if ranks.starter == "lightning" and ranks.rank == 0:
         os.environ[RANK_ZERO] = str(os.getpid())
     environment = {
@@ -50,54 +52,59 @@ def places(ranks: Ranks, freezes: bool) -> dict[str, Any]:
     }
 
 
-class InStep(L.Callback):
-    """Ranks begin together or not at all: each tells what it is about to train on, {what: its name}, and all have to agree."""
+class RankConsistencyCheck(L.Callback):
+    """Lets training begin only if all ranks have the same settings, clips, precision and checkpoint.
 
-    def __init__(self, before: dict[str, str], patient: bool):
-        """`patient`: rank zero has long work of its own between steps, so the limit of the start stays."""
-        self.before, self.patient, self.met = before, patient, threading.Event()
+    Raises: UserError in `setup`, on every rank, with the names of what differs.
+    """
+
+    def __init__(self, inputs: dict[str, str], long_timeout: bool):
+        """Takes {name: digest or value} of this rank; `long_timeout`: rank zero has long work of its own between steps."""
+        self.inputs, self.long_timeout, self.all_ready = inputs, long_timeout, threading.Event()
 
     @contextmanager
-    def awaited(self, ranks: Ranks, console: Console) -> Iterator[None]:
-        """Says once a minute that others are waited for: one that has failed on its way here cannot tell."""
+    def waiting_notice(self, ranks: Ranks, console: Console) -> Iterator[None]:
+        """Prints once a minute that this rank waits for the others: a rank that failed before it joined sends no error."""
 
-        def say() -> None:
+        def notify() -> None:
             for minutes in itertools.count(1):
-                if self.met.wait(60):
+                if self.all_ready.wait(60):
                     return
                 console.print(
-                    f"for {minutes} min now: waiting for all {ranks.count} processes of this run to be ready"
+                    f"waiting for all {ranks.count} processes of this run to be ready ({minutes} min so far)"
                 )
 
         if ranks.count > 1:
-            threading.Thread(target=say, daemon=True).start()
+            threading.Thread(target=notify, daemon=True).start()
         try:
             yield
         finally:
-            self.met.set()
+            self.all_ready.set()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self.met.set()
+        self.all_ready.set()
         if trainer.world_size == 1:
             return
-        told: list[Any] = [None] * trainer.world_size
-        distributed.all_gather_object(told, (socket.gethostname(), self.before))
-        first, theirs = told[0]
-        for rank, (host, mine) in enumerate(told):
-            if differing := [what for what in theirs if mine[what] != theirs[what]]:
+        gathered: list[Any] = [None] * trainer.world_size
+        distributed.all_gather_object(gathered, (socket.gethostname(), self.inputs))
+        host_zero, expected = gathered[0]
+        for rank, (host, inputs) in enumerate(gathered):
+            if differing := [name for name in expected if inputs[name] != expected[name]]:
                 raise UserError(
-                    f"rank {rank} on {host} and rank 0 on {first} differ in: {', '.join(differing)}; all machines need "
-                    "the same command and corpora, and the same mlruns/ to go on with a run (docs/scale.md)"
+                    f"rank {rank} on {host} and rank 0 on {host_zero} differ in: {', '.join(differing)}; all machines "
+                    "need the same command and corpora, and the same mlruns/ to resume a run (docs/scale.md)"
                 )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.world_size > 1 and not self.patient:
-            distributed.distributed_c10d._set_pg_timeout(SILENCE)
+        if trainer.world_size > 1 and not self.long_timeout:
+            distributed.distributed_c10d._set_pg_timeout(COLLECTIVE_TIMEOUT)
 
 
-class OwnSignals(L.Callback):
-    """Puts back what SIGTERM and SIGINT did before the fit. Lightning's handlers speak to the other ranks from within the
-    signal, which may wait for ever where these are within a step."""
+class RestoreSignalHandlers(L.Callback):
+    """Restores the handlers of SIGTERM and SIGINT from before the fit.
+
+    Lightning's handlers run a collective within the signal, which may wait for ever while the other ranks are in a step.
+    """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
@@ -108,8 +115,8 @@ class OwnSignals(L.Callback):
 
 
 @contextmanager
-def losses_told(ranks: Ranks, console: Console) -> Iterator[None]:
-    """A rank that is gone becomes a UserError. Gloo tells it as a bare RuntimeError, known by its words only."""
+def lost_rank_as_user_error(ranks: Ranks, console: Console) -> Iterator[None]:
+    """Turns the error of a lost rank into a UserError; gloo raises a bare RuntimeError, recognised by its text alone."""
     try:
         yield
     except RuntimeError as error:
@@ -117,18 +124,20 @@ def losses_told(ranks: Ranks, console: Console) -> Iterator[None]:
         if not (gloo or isinstance(error, distributed.DistError)):
             raise
         reason = str(error).splitlines()[0]
-        console.print(f"[yellow]note:[/] another process of this run is gone or cannot be reached ({escape(reason)})")
+        console.print(f"[yellow]note:[/] another process of this run is lost or cannot be reached ({escape(reason)})")
         if ranks.starter != "lightning" and ranks.rank == 0:
-            # a job that is stopped as a whole loses its ranks one by one; our own SIGTERM may be on its way
+            # a job that is stopped as a whole loses its ranks one by one; our own SIGTERM may arrive in a moment
             time.sleep(3)
         raise UserError(
-            "another process of this run is gone; what it said last tells why. RESUME goes on from the last whole epoch"
+            "another process of this run was lost; its last output says why. RESUME continues from the last whole epoch"
         ) from error
 
 
-def live_with_parent() -> None:
-    """For a process that Lightning started on rank zero's machine: rank zero's end is its end, and signals that reach all of
-    a terminal's processes are left to rank zero, which writes down how the run ended."""
+def exit_with_rank_zero() -> None:
+    """Makes a process that Lightning started end when rank zero ends.
+
+    It ignores SIGTERM and SIGINT, which a terminal sends to all its processes: rank zero records how the run ended.
+    """
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_IGN)
     parent = os.environ[RANK_ZERO]
@@ -141,9 +150,10 @@ def live_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def on_gpus(ranks: Ranks) -> None:
-    """A UserError where this machine has fewer GPUs than processes."""
-    if (there := torch.cuda.device_count()) < ranks.devices:
+def check_gpu_count(ranks: Ranks) -> None:
+    """Raises UserError where this machine has fewer GPUs than processes."""
+    count = torch.cuda.device_count()
+    if count < ranks.devices:
         raise UserError(
-            f"{ranks.devices} devices wanted on each machine, and torch sees {there} GPU{'s' * (there != 1)}"
+            f"{ranks.devices} devices wanted on each machine, but the number of GPUs torch sees is {count}"
         )

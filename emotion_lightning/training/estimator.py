@@ -1,7 +1,7 @@
 """EmotionEstimator wraps a scikit-learn classifier as EmotionClassifier wraps a network: features in, probabilities out.
 
-Of decision values, where the classifier gives no probabilities, it makes them by softmax with one temperature, fitted on
-the validation side (Guo et al. 2017): there a network chooses its epoch, and it is like the test side in who speaks.
+A classifier without `predict_proba` gives decision values. They become probabilities by softmax with one temperature,
+fitted on the validation split (Guo et al. 2017), on which a network chooses its epoch as well.
 """
 
 from collections.abc import Sequence
@@ -21,33 +21,44 @@ from emotion_lightning.features import Feature, heard
 
 
 class EmotionEstimator:
-    """Standardising is the estimator's own affair: it gets the features as they are, whatever `data.normalise` says."""
+    """Probabilities (B, classes) from stored features; the estimator standardises them itself, not `data.normalise`."""
+
+    trains_in_steps = False
+    precision_name = "scikit-learn"
+    device_name = "cpu"
+    device = torch.device("cpu")
 
     def __init__(self, experiment: Experiment, feature: Feature, estimator: Any, classes: Sequence[str]):
-        """`estimator`: scikit-learn's fit, and predict_proba or decision_function, on (N, C, F, T) float32 with NaN behind
-        each clip's end."""
-        _refuse_what_has_no_effect(experiment)
+        """Takes an estimator with scikit-learn's `fit`, and `predict_proba` or `decision_function`.
+
+        Its input is (N, C, F, T) float32 with NaN behind each clip's end.
+
+        Raises: UserError for a setting that has no effect on an estimator.
+        """
+        _check_settings_have_effect(experiment)
         self.experiment, self.feature, self.estimator, self.classes = experiment, feature, estimator, tuple(classes)
         self.temperature = 1.0
 
     def fit(self, train: Batch, val: Batch) -> None:
-        """Learns from the training side; the validation side gives the temperature, where one is needed."""
+        """Fits the estimator on the training split and, where it is needed, the temperature on the validation split."""
         self.estimator.fit(self._inputs(train.stored, train.extent), train.labels.numpy())
         if not hasattr(self.estimator, "predict_proba"):
             self.temperature = temperature(self._logits(val.stored, val.extent), val.labels)
 
     def probabilities(self, stored: Tensor, valid: Tensor) -> Tensor:
-        """Stored features (B, C, F, T) and the share (B,) of time that holds the clip → (B, classes) float32."""
+        """Returns (B, classes) float32 for stored features (B, C, F, T) and the share (B,) of time that holds the clip."""
         return (self._logits(stored, valid) / self.temperature).softmax(1)
 
     def _logits(self, stored: Tensor, valid: Tensor) -> Tensor:
         x, estimator = self._inputs(stored, valid), self.estimator
         if hasattr(estimator, "predict_proba"):
-            found = np.log(estimator.predict_proba(x).clip(1e-12))
-        elif (found := estimator.decision_function(x)).ndim == 1:  # of two classes
-            found = np.stack([-found, found], 1)
-        logits = torch.full((len(x), len(self.classes)), -1e4)  # of a class that it was not trained on
-        logits[:, torch.from_numpy(np.asarray(estimator.classes_))] = torch.from_numpy(found).float()
+            values = np.log(estimator.predict_proba(x).clip(1e-12))
+        else:
+            values = estimator.decision_function(x)
+            if values.ndim == 1:  # two classes
+                values = np.stack([-values, values], 1)
+        logits = torch.full((len(x), len(self.classes)), -1e4)  # stays so for a class that training did not have
+        logits[:, torch.from_numpy(np.asarray(estimator.classes_))] = torch.from_numpy(values).float()
         return logits
 
     def _inputs(self, stored: Tensor, valid: Tensor) -> NDArray[np.float32]:
@@ -57,7 +68,7 @@ class EmotionEstimator:
 
 
 def temperature(logits: Tensor, labels: Tensor) -> float:
-    """What (N, classes) logits are to be divided by for the least cross-entropy, between 1/100 and 100."""
+    """Returns the divisor of (N, classes) logits that gives the least cross-entropy, between 1/100 and 100."""
 
     def loss(log_temperature: float) -> float:
         return float(torch.nn.functional.cross_entropy(logits / np.exp(log_temperature), labels))
@@ -65,10 +76,10 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.01), np.log(100)), method="bounded").x))
 
 
-def _refuse_what_has_no_effect(experiment: Experiment) -> None:
+def _check_settings_have_effect(experiment: Experiment) -> None:
     name, default = experiment.model.name, Fit()
     for augmentation in experiment.augment.keys() - makers(experiment.augment).keys():
         raise UserError(f"augment.{augmentation}: {name} does not train in steps, so only rows can be augmented")
     for field in [f for f in Fit.model_fields if f not in MACHINE_FIT | {"gap_clips"}]:
         if getattr(experiment.fit, field) != getattr(default, field):
-            raise UserError(f"fit.{field}: {name} does not train in steps, so this has no effect; take it out")
+            raise UserError(f"fit.{field}: {name} does not train in steps, so this has no effect; remove it")

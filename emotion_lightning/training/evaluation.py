@@ -1,6 +1,7 @@
-"""What a run came to: the one look at the test side, and the figures, tables and pictures that are kept of it."""
+"""Evaluates a fitted model on the test split, once, and logs its scores, tables and plots."""
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,18 @@ from torch import Tensor
 from emotion_lightning.config.schema import Experiment
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.protocols import SIDES
-from emotion_lightning.tracking import run as tracking
-from emotion_lightning.training import fit as learn
+from emotion_lightning.tracking.run import Tracked
 from emotion_lightning.training import metrics
+from emotion_lightning.training.fit import Fitted
+from emotion_lightning.training.inference import probabilities
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a run came to. `figures` holds best/* and test/*; `probabilities` and `labels` are of the test side."""
+class RunResult:
+    """The outcome of one run.
+
+    `figures` holds best/* (validation) and test/*. Of the test split's N clips: `labels` (N,), `probabilities` (N, classes).
+    """
 
     run_id: str
     address: str
@@ -30,40 +35,49 @@ class Result:
     seconds: float
 
 
-def conclude(
-    experiment: Experiment, data: EmotionData, fitted: learn.Fitted, tracked: tracking.Tracked, folder: Path
-) -> Result:
-    """Reads the test side, once, and writes down figures, tables and pictures."""
-    from emotion_lightning.training import plots as draw
-
+def evaluate_and_log(
+    experiment: Experiment, data: EmotionData, fitted: Fitted, tracked: Tracked, folder: Path
+) -> RunResult:
+    """Reads the test split, once, and logs scores, tables and plots to MLflow by way of `folder`."""
     with data.reads.purpose("test"):
-        seen = {side: learn.probabilities(fitted.classifier, data, data.split.side(side)) for side in ("val", "test")}
-    labels = {side: data.labels[torch.from_numpy(data.split.side(side))] for side in seen}
-    figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], seen["val"]).items()}
-    figures |= {f"test/{k}": v for k, v in metrics.scores(labels["test"], seen["test"]).items()}
-    figures |= {"seconds": fitted.seconds, **_speakers(data)}
-    per_class = metrics.per_class(labels["test"], seen["test"])
-    figures |= {f"test/recall/{c}": float(r) for c, r in zip(data.classes, per_class.recall, strict=True) if r == r}
+        predicted = {name: probabilities(fitted.model, data, data.split.side(name)) for name in ("val", "test")}
+    labels = {name: data.labels[torch.from_numpy(data.split.side(name))] for name in predicted}
+    per_class = metrics.per_class(labels["test"], predicted["test"])
+    figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], predicted["val"]).items()}
+    figures |= {f"test/{k}": v for k, v in metrics.scores(labels["test"], predicted["test"]).items()}
+    figures |= {"seconds": fitted.seconds, **_speaker_counts(data)}
+    recalls = zip(data.classes, per_class.recall.tolist(), strict=True)
+    figures |= {f"test/recall/{emotion}": recall for emotion, recall in recalls if not math.isnan(recall)}
     if fitted.epoch is not None:
         figures["best/epoch"] = fitted.epoch
     tracked.final(figures)
+
     folder.mkdir(parents=True, exist_ok=True)
-    _write_predictions(folder / "predictions.csv", data, seen)
+    _write_predictions(folder / "predictions.csv", data, predicted)
     _write_per_class(folder / "per_class.csv", data.classes, per_class)
-    title = experiment.mark + f"{experiment.name} · {experiment.protocol.name}"
-    counts = metrics.confusion(labels["test"], seen["test"])
-    draw.confusion(counts, data.classes, f"{title} · test side").savefig(folder / "confusion.png", dpi=120)
-    if fitted.epoch is not None:
-        history = tracked.history(["loss/train", "loss/val", "uar/train", "uar/val"])
-        draw.loss_gap(history, title).savefig(folder / "loss_gap.png", dpi=120)
+    title = f"{experiment.title_prefix}{experiment.name} · {experiment.protocol.name}"
+    counts = metrics.confusion(labels["test"], predicted["test"])
+    _draw(folder, title, data.classes, counts, tracked if fitted.epoch is not None else None)
     mlflow.log_artifacts(str(folder))
     mlflow.set_tag("mlflow.note.content", _note(title, data, figures))
-    return Result(tracked.id, tracked.address(), figures, data.classes, labels["test"], seen["test"], fitted.seconds)
+    return RunResult(
+        tracked.id, tracked.address(), figures, data.classes, labels["test"], predicted["test"], fitted.seconds
+    )
+
+
+def _draw(folder: Path, title: str, classes: tuple[str, ...], counts: Tensor, tracked: Tracked | None) -> None:
+    """Draws the confusion matrix (classes, classes) and, of a run with epochs, the loss curves."""
+    from emotion_lightning.training import plots
+
+    plots.confusion(counts, classes, f"{title} · test split").savefig(folder / "confusion.png", dpi=120)
+    if tracked:
+        history = tracked.history(["loss/train", "loss/val", "uar/train", "uar/val"])
+        plots.loss_gap(history, title).savefig(folder / "loss_gap.png", dpi=120)
 
 
 def _note(title: str, data: EmotionData, figures: dict[str, float]) -> str:
-    """The run's description on its MLflow page: what was tested on whom, and what came out."""
-    known, all_ = (round(figures[f"test/{key}"]) for key in ("speakers_trained_on", "speakers"))
+    """Writes the run's description for its MLflow page: the sizes of the splits, known speakers, scores."""
+    known, total = (round(figures[f"test/{key}"]) for key in ("speakers_trained_on", "speakers"))
     rows = [
         f"| {name} | "
         + " | ".join(f"{figures[f'{key}/{metric}']:.3f}" for metric in ("accuracy", "f1", "uar", "loss"))
@@ -72,7 +86,7 @@ def _note(title: str, data: EmotionData, figures: dict[str, float]) -> str:
     ]
     return "\n".join(
         [
-            f"**{title}**: {sides(data)}. **{known} of the {all_} test speakers were trained on.**",
+            f"**{title}**: {split_sizes(data)}. **{known} of the {total} test speakers were trained on.**",
             "",
             "| | accuracy | macro F1 | UAR | loss |",
             "|---|---|---|---|---|",
@@ -81,31 +95,22 @@ def _note(title: str, data: EmotionData, figures: dict[str, float]) -> str:
     )
 
 
-def _speakers(data: EmotionData) -> dict[str, float]:
-    train, test = ({data.clips[i].speaker for i in data.split.side(side)} for side in ("train", "test"))
+def _speaker_counts(data: EmotionData) -> dict[str, float]:
+    train, test = ({data.clips[i].speaker for i in data.split.side(name)} for name in ("train", "test"))
     return {"test/speakers": len(test), "test/speakers_trained_on": len(test & train)}
 
 
-def _write_predictions(file: Path, data: EmotionData, seen: dict[str, Tensor]) -> None:
-    """One row a clip of the validation and test sides, with the probability of each class."""
+def _write_predictions(file: Path, data: EmotionData, predicted: dict[str, Tensor]) -> None:
+    """Writes one row for each clip of the validation and test splits, with the probability of each class."""
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["side", "corpus", "clip", "speaker", "emotion", "predicted", *data.classes])
-        for side, probabilities in seen.items():
-            for index, row in zip(data.split.side(side), probabilities, strict=True):
+        writer.writerow(["split", "corpus", "clip", "speaker", "emotion", "predicted", *data.classes])
+        for name, rows in predicted.items():
+            for index, row in zip(data.split.side(name), rows, strict=True):
                 clip = data.clips[index]
-                predicted = data.classes[int(row.argmax())]
-                writer.writerow(
-                    [
-                        side,
-                        clip.corpus,
-                        clip.id,
-                        clip.speaker,
-                        clip.emotion,
-                        predicted,
-                        *(f"{p:.6f}" for p in row.tolist()),
-                    ]
-                )
+                emotion = data.classes[int(row.argmax())]
+                shares = [f"{p:.6f}" for p in row.tolist()]
+                writer.writerow([name, clip.corpus, clip.id, clip.speaker, clip.emotion, emotion, *shares])
 
 
 def _write_per_class(file: Path, classes: Iterable[str], scores: metrics.PerClass) -> None:
@@ -116,6 +121,6 @@ def _write_per_class(file: Path, classes: Iterable[str], scores: metrics.PerClas
             writer.writerow([emotion, int(clips), f"{recall:.4f}", f"{f1:.4f}"])
 
 
-def sides(data: EmotionData) -> str:
-    """ "1728 train / 96 val / 96 test clips"."""
-    return " / ".join(f"{len(data.split.side(side))} {side}" for side in SIDES) + " clips"
+def split_sizes(data: EmotionData) -> str:
+    """Returns the sizes of the splits: "1728 train / 96 val / 96 test clips"."""
+    return " / ".join(f"{len(data.split.side(name))} {name}" for name in SIDES) + " clips"

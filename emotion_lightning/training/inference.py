@@ -1,24 +1,33 @@
-"""A trained classifier as one network from waveforms to probabilities: what MLflow keeps, and what `predict` uses."""
+"""Trained models at work: probabilities of clips, and models rebuilt from the files that a run keeps."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy import int64
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
+from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.training import estimator_file
 from emotion_lightning.training.classifier import EmotionClassifier
 from emotion_lightning.training.estimator import EmotionEstimator
+from emotion_lightning.training.hardware import AUTOCAST
+
+Model = EmotionClassifier | EmotionEstimator
 
 
 class EmotionModel(nn.Module):
-    """(B, samples) float32 mono waveforms at the experiment's rate, all of full length → (B, classes) probabilities."""
+    """One network from waveforms to probabilities: what MLflow keeps, and what `predict` uses.
 
-    def __init__(self, classifier: EmotionClassifier | EmotionEstimator):
-        """`classifier` as `rebuild` gives it: one that was trained drags its trainer into the pickle."""
+    (B, samples) float32 mono waveforms at the experiment's rate, all of full length → (B, classes) probabilities.
+    """
+
+    def __init__(self, classifier: Model):
+        """Wraps a model of `from_checkpoint`; a model that was just trained would pull its trainer into the pickle."""
         super().__init__()
         self.classifier = classifier
         self.classes = classifier.classes
@@ -28,26 +37,52 @@ class EmotionModel(nn.Module):
         return self.classifier.probabilities(*self.classifier.feature(waves, lengths))
 
 
+def probabilities(model: Model, data: EmotionData, index: NDArray[int64]) -> Tensor:
+    """Returns the probabilities of these clips, (N, classes) float32 on the CPU, in the precision of the training.
+
+    One process computes all of them on one device: a distributed sampler would repeat clips to fill batches, and scores
+    must not change with the number of devices.
+    """
+    dtype = AUTOCAST.get(model.precision_name)
+    result = []
+    with (
+        torch.inference_mode(),
+        torch.autocast(model.device.type, dtype or torch.bfloat16, enabled=dtype is not None),
+    ):
+        for clips in data.loader(index):
+            batch = data.gather(clips, model.device)
+            result.append(model.probabilities(batch.stored, batch.extent).cpu())
+    return torch.cat(result)
+
+
 def rebuild(checkpoint: Mapping[str, Any]) -> EmotionClassifier:
-    """A classifier on the CPU in evaluation mode from what a checkpoint holds of it."""
+    """Rebuilds a classifier from a checkpoint, on the CPU and in evaluation mode."""
     hyperparameters = checkpoint["hyper_parameters"]
-    tree = dict(hyperparameters["experiment"])
-    if "weights" in tree["model"]:
-        tree["model"] = {**tree["model"], "weights": "none"}  # its own weights follow
-    experiment = Experiment.model_validate(tree, strict=False)
+    settings = dict(hyperparameters["experiment"])
+    if "weights" in settings["model"]:
+        settings["model"] = {**settings["model"], "weights": "none"}  # the checkpoint has the weights
+    experiment = Experiment.model_validate(settings, strict=False)
     feature = parts.entry("features", experiment.features.name)(
         experiment.audio.sample_rate, **experiment.features.args
     )
     shape, classes = tuple(hyperparameters["shape"]), hyperparameters["classes"]
     network = parts.entry("models", experiment.model.name)(shape, len(classes), **experiment.model.args)
     classifier = EmotionClassifier(experiment, feature, network, shape, classes)
-    classifier.load_state_dict(checkpoint["state_dict"])
-    classifier.on_load_checkpoint(dict(checkpoint))
+    restore(classifier, checkpoint)
     return classifier.eval()
 
 
+def restore(classifier: EmotionClassifier, checkpoint: Mapping[str, Any]) -> None:
+    """Puts a checkpoint's weights and picture size into the classifier."""
+    classifier.on_load_checkpoint(dict(checkpoint))
+    classifier.load_state_dict(checkpoint["state_dict"])
+
+
 def from_checkpoint(file: Path) -> EmotionModel:
-    """Rebuilds the model that a run kept: best.ckpt or last.ckpt of a network, best.skops of an estimator."""
+    """Rebuilds the model that a run kept: best.ckpt or last.ckpt of a network, best.skops of an estimator.
+
+    Raises: UserError for a file of an earlier version, or one that holds types which are not trusted.
+    """
     if file.suffix in (".skops", ".joblib"):
         return EmotionModel(estimator_file.load(file))
     return EmotionModel(rebuild(torch.load(file, map_location="cpu", weights_only=True)))

@@ -1,0 +1,101 @@
+"""What a run logs to MLflow beside its scores: tags, settings, environment, data, and the trained model."""
+
+from collections import Counter
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import yaml
+
+import emotion_lightning
+from emotion_lightning.config.ranks import resolve_ranks
+from emotion_lightning.config.schema import Experiment
+from emotion_lightning.data.datamodule import EmotionData
+from emotion_lightning.data.filesystem import digest
+from emotion_lightning.errors import UserError
+from emotion_lightning.protocols import SIDES
+from emotion_lightning.tracking import environment as machine
+from emotion_lightning.tracking import run as tracking
+from emotion_lightning.training import hardware
+from emotion_lightning.training.fit import Fitted
+from emotion_lightning.training.inference import Model, from_checkpoint
+
+
+def run_tags(experiment: Experiment, data: EmotionData, model: Model) -> dict[str, str]:
+    """Returns the tags by which runs are found, compared and explained."""
+    ranks = resolve_ranks(experiment.fit)
+    tags = {
+        "experiment": experiment.name,
+        "signature": experiment.signature(),
+        "protocol": experiment.protocol.name,
+        "corpora": "+".join(experiment.corpora),
+        "data/digest": data.digest(*SIDES),
+        "data/clips": digest([(c.corpus, c.id, c.emotion) for c in data.clips]),
+        "seed": str(experiment.seed),
+        "DEMO": str(experiment.is_demo),
+        "LEAKY": str(experiment.is_leaky),
+        "machine/precision": model.precision_name,
+        "machine/devices": str(ranks.count if model.trains_in_steps else 1),
+        "machine/nodes": str(ranks.machines if model.trains_in_steps else 1),
+        **machine.tags(model.device_name),
+        **machine.commit(),
+    }
+    if model.trains_in_steps:
+        tags["machine/memory_format"] = hardware.memory_format()
+    if data.notes:
+        tags["data/notes"] = "; ".join(data.notes)[:1000]
+    if "fold" in experiment.protocol.args:
+        tags["fold"] = str(experiment.protocol.args["fold"])
+    return tags
+
+
+def log_inputs(experiment: Experiment, data: EmotionData) -> None:
+    """Logs what is known before the first step: settings, environment, data and bad clips."""
+    # without the name, which comes from the file: so settings.yaml can be trained again as it is
+    settings = experiment.model_dump(mode="json", exclude={"name"})
+    mlflow.log_text(yaml.safe_dump(settings, sort_keys=False), "settings.yaml")
+    mlflow.log_text(machine.environment(), "environment.txt")
+    name = ("DEMO " if experiment.is_demo else "") + "+".join(experiment.corpora)
+    for split in SIDES:
+        clips = [data.clips[i] for i in data.split.side(split)]
+        counts = {f"clips/{emotion}": str(n) for emotion, n in Counter(c.emotion for c in clips).items()}
+        speakers = str(len({clip.speaker for clip in clips}))
+        tracking.log_data(name, data.digest(split), split, {"clips": str(len(clips)), "speakers": speakers, **counts})
+    if data.bad_clips:
+        mlflow.log_text("\n".join(data.bad_clips), "bad_clips.txt")
+        mlflow.set_tag("bad_clips", str(len(data.bad_clips)))
+
+
+def check_test_split_unread(data: EmotionData) -> None:
+    """Tags the run with the number of test clips that were read before the evaluation.
+
+    Raises: UserError if a test clip was read for the normaliser or the fit.
+    """
+    counts = {purpose: data.saw(purpose, "test") for purpose in ("normaliser", "fit")}
+    mlflow.set_tags({f"audit/{purpose}_saw_test": str(count) for purpose, count in counts.items()})
+    for purpose, count in counts.items():
+        if count:
+            raise UserError(f"audit: {count} test clips were read for the {purpose}, before the evaluation")
+
+
+def log_model_files(fitted: Fitted) -> None:
+    """Logs the checkpoints, and an MLflow model from waveforms to probabilities.
+
+    Our code travels with the MLflow model; a user's own parts must be on the path where it is loaded.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    for file in fitted.files:
+        mlflow.log_artifact(str(file), "checkpoints")
+    model = from_checkpoint(fitted.kept)
+    waves, probabilities = (TensorSpec(np.dtype("float32"), (-1, width)) for width in (-1, len(model.classes)))
+    mlflow.pytorch.log_model(
+        model,
+        name="model",
+        signature=ModelSignature(Schema([waves]), Schema([probabilities])),
+        serialization_format="pickle",
+        code_paths=[str(Path(emotion_lightning.__file__).parent)],
+        pip_requirements=machine.requirements(),
+        metadata={"classes": list(model.classes)},
+    )
