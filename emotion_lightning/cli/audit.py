@@ -21,7 +21,9 @@ def show(experiment: Experiment, console: Console) -> bool:
     found, saw = audit(data), data.saw("normaliser", "test")
     promised = promises(experiment.protocol.name)
     promise = f"promises no {' and no '.join(promised)} on both sides" if promised else "promises nothing of speakers"
-    console.print(Text(f"{experiment.title_prefix}{experiment.name} · protocol {experiment.protocol.name} {promise}", "bold"))
+    console.print(
+        Text(f"{experiment.title_prefix}{experiment.name} · protocol {experiment.protocol.name} {promise}", "bold")
+    )
     console.print(_findings(found), _balance(found))
     for line in found.doubles[:10]:
         console.print(Text(f"equal audio: {line}"))
