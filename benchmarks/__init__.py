@@ -1,5 +1,5 @@
-"""Speed, measured side by side: `make bench` runs one file of this folder after another and writes docs/benchmarks.md.
+"""Speed measurements: `make bench` runs each file of this folder and writes docs/benchmarks.md.
 
-A new benchmark is one file with a docstring and `rows(setting)`, which yields a Row for each line of its table. What it
-compares runs in one process or in turns, interleaved, so that a busy machine slows both sides alike.
+A new benchmark is one file with a docstring and `rows(setting)`, which yields a Row for each line of its table. The two
+programs that it compares run in one process or take turns, so that a busy machine slows both equally.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …] [--data DIR] [--check]`: see the Makefile's `bench` and `bench-check`."""
+"""Command line of the benchmarks: `python -m benchmarks [NAME …] [--data DIR] [--check]`, as in `make bench`."""
 
 import importlib
 import pkgutil
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import benchmarks
-from benchmarks.timing import HEADER, NotHere, Row, Setting, stamp
+from benchmarks.timing import HEADER, Row, Setting, Unavailable, stamp
 from emotion_lightning.errors import nearest
 
 DOCUMENT = Path("docs/benchmarks.md")
@@ -22,10 +22,12 @@ console = Console()
 
 
 def names() -> list[str]:
-    return [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in HARNESS]
+    """Returns the names of all benchmarks."""
+    return [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in HARNESS]
 
 
 def load(name: str) -> ModuleType:
+    """Imports the benchmark `name`. Raises: typer.BadParameter if there is none of that name."""
     if name not in names():
         raise typer.BadParameter(f"no benchmark '{name}'{nearest(name, names())}")
     return importlib.import_module(f"benchmarks.{name}")
@@ -33,40 +35,43 @@ def load(name: str) -> ModuleType:
 
 def main(
     chosen: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]…", help="all that need nothing else if none")
+        list[str] | None, typer.Argument(metavar="[NAME]…", help="without names, all that need no other software")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="folder of real corpora, for what is measured on them")] = None,
+    data: Annotated[Path | None, typer.Option(help="folder with real corpora; some benchmarks need it")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="interleaved rounds of each row")] = 5,
     check: Annotated[
-        bool, typer.Option("--check", help="write nothing; status 1 if a guarded ratio has fallen")
+        bool, typer.Option("--check", help="write nothing; exit status 1 if a guarded ratio is worse than its limit")
     ] = False,
 ) -> None:
-    """Measure, print the tables, and write them into docs/benchmarks.md."""
+    """Measure, print the tables, and write them to docs/benchmarks.md."""
     modules = [load(name) for name in chosen or names()]
     if not chosen:
         modules = [
-            m for m in modules if not getattr(m, "OPTIONAL", False) and (not check or getattr(m, "GUARDED", False))
+            module
+            for module in modules
+            if not getattr(module, "OPTIONAL", False) and (not check or getattr(module, "GUARDED", False))
         ]
-    fallen: list[Row] = []
+    failed: list[Row] = []
     for module in modules:
         name = module.__name__.split(".")[-1]
         with tempfile.TemporaryDirectory() as work:
             try:
                 rows = list(module.rows(Setting(data and data.resolve(), Path(work), rounds)))
-            except NotHere as lack:
-                console.print(f"{name}: not measured, {lack}", soft_wrap=True)
+            except Unavailable as reason:
+                console.print(f"{name}: not measured, {reason}", soft_wrap=True)
                 continue
         show(name, rows)
-        fallen += [row for row in rows if not row.meets(row.guard)]
+        failed += [row for row in rows if not row.meets(row.guard)]
         if not check:
             write(name, rows)
-    for row in fallen if check else ():
-        console.print(f"[red]fallen:[/] {row.what}: {row.figure:.3g}, guarded at {row.guard:g}", soft_wrap=True)
-    if check and fallen:
+    if check and failed:
+        for row in failed:
+            console.print(f"[red]failed:[/] {row.label}: {row.figure:.3g}, limit {row.guard:g}", soft_wrap=True)
         raise typer.Exit(1)
 
 
 def show(name: str, rows: list[Row]) -> None:
+    """Prints the rows as a table."""
     table = Table(title=name)
     for column in HEADER:
         table.add_column(column, overflow="fold")
@@ -76,7 +81,7 @@ def show(name: str, rows: list[Row]) -> None:
 
 
 def write(name: str, rows: list[Row]) -> None:
-    """Puts the table between its marks in the document; what is written around the marks stays."""
+    """Writes the table between its marks in the document, and leaves the text around the marks as it is."""
     lines = [HEADER, ("---",) * len(HEADER), *(row.cells() for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     section = f"<!-- {name} -->\n{table}\n\n{stamp()}\n<!-- /{name} -->"

@@ -1,5 +1,5 @@
-"""Sound files → cached pictures, against librosa's way with the same settings, against DeepEmoNet's (librosa, then drawn by
-matplotlib), and against decoding alone, which is the floor."""
+"""Sound files → cached pictures, against librosa with the same settings, against DeepEmoNet's way (librosa, then drawn with
+matplotlib), and against decoding alone, which is the lower bound."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import soundfile
 
-from benchmarks.timing import NotHere, Row, Setting, in_turns, seconds
+from benchmarks.timing import Row, Setting, Unavailable, in_turns, seconds
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Audio
 from emotion_lightning.corpora import Clip, open_corpus
@@ -17,14 +17,14 @@ from emotion_lightning.data import cache
 from emotion_lightning.data.filesystem import parallel
 
 GUARDED = True
-SAMPLE, DRAWN = 160, 40  # clips that librosa's path and the drawing are timed on, spread over the corpora
+SAMPLE, DRAWN = 160, 40  # clips for timing librosa and the drawing, spread over the corpora
 
 
 def rows(setting: Setting) -> Iterator[Row]:
     if setting.data is None:
-        raise NotHere("it takes real corpora: DATA=<folder with ravdess/ and savee/>")
+        raise Unavailable("it needs real corpora: DATA=<folder with ravdess/ and savee/>")
     corpora = {name: open_corpus(name, {}, setting.data, setting.work).clips for name in ("ravdess", "savee")}
-    clips = [clip for found in corpora.values() for clip in found]
+    clips = [clip for corpus in corpora.values() for clip in corpus]
     sample = clips[:: len(clips) // SAMPLE]
     ours, decoded, librosa, drawn = in_turns(
         setting.rounds,
@@ -34,7 +34,11 @@ def rows(setting: Setting) -> Iterator[Row]:
         lambda: DRAWN / seconds(lambda: draw(sample[:: SAMPLE // DRAWN][:DRAWN], setting.work / "drawn.png")),
     )
     yield Row(
-        "all clips to cached waveforms and 256 px pictures", [len(clips) / o for o in ours], "s", goal=5, at_most=True
+        "all clips to cached waveforms and 256 px pictures",
+        [len(clips) / rate for rate in ours],
+        "s",
+        goal=5,
+        at_most=True,
     )
     yield Row("clips to cached pictures", ours, "clips/s", librosa, "librosa's mel alone, one core", guard=1.5)
     yield Row("clips to cached pictures", ours, "clips/s", drawn, "librosa and matplotlib, one core", guard=5)
@@ -42,6 +46,7 @@ def rows(setting: Setting) -> Iterator[Row]:
 
 
 def build(corpora: dict[str, tuple[Clip, ...]], work: Path) -> None:
+    """Caches waveforms and pictures of all clips, then removes the cache."""
     folder = work / "cache"
     feature = parts.entry("features", "picture")(16_000)
     for clips in corpora.values():
@@ -55,7 +60,7 @@ def _untracked(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
 
 
 def librosa_mel(clip: Clip) -> Any:
-    """The author's steps up to the drawing: decode and resample, trim, mel, dB."""
+    """Returns the log-mel spectrogram (128, T) in dB, by the author's steps before the drawing: decode, resample, trim, mel."""
     import librosa
 
     wave, rate = librosa.load(clip.path, sr=16_000)
@@ -64,8 +69,8 @@ def librosa_mel(clip: Clip) -> Any:
     return librosa.power_to_db(mel(y=wave), ref=abs(wave).max())
 
 
-def draw(clips: Sequence[Clip], place: Path) -> None:
-    """All of the author's steps: a PNG a clip, of the axes alone."""
+def draw(clips: Sequence[Clip], path: Path) -> None:
+    """Writes one PNG per clip to `path`, by all of the author's steps: the content of the axes, without ticks and frame."""
     import librosa.display
     from matplotlib.figure import Figure
 
@@ -74,4 +79,4 @@ def draw(clips: Sequence[Clip], place: Path) -> None:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         librosa.display.specshow(librosa_mel(clip), sr=16_000, hop_length=128, cmap="magma", ax=axes)
-        figure.savefig(place)
+        figure.savefig(path)

@@ -1,9 +1,9 @@
-"""A training epoch against fastai's on the same pictures: the stack that DeepEmoNet was made with, in an environment of its own.
+"""A training epoch against fastai's on the same pictures. DeepEmoNet used fastai; it needs a virtual environment of its own.
 
     python3 -m venv .venv-fastai && .venv-fastai/bin/pip install fastai timm && make bench ONLY=fastai_epoch
 
-Both train ResNet34 from random weights, every layer, batch 64: fastai from PNG files that the system has in memory, as its users
-have them, ours from the cache. No augmentation on either side. fastai runs as it comes: 32 bits on a CPU.
+Both train ResNet34 from random weights, every layer, batch 64, without augmentation. fastai reads PNG files, which its users
+have; the system holds them in memory. Ours reads the cache. fastai runs with its defaults: 32 bits on a CPU.
 """
 
 import json
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.timing import NotHere, Row, Setting, in_turns, run
-from benchmarks.trainers import Turns, made
+from benchmarks.timing import Row, Setting, Unavailable, in_turns, run
+from benchmarks.trainers import Turns, prepare
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.training.callbacks import Schedule
 from emotion_lightning.training.fit import make_trainer
@@ -22,7 +22,7 @@ from emotion_lightning.training.schedule import cycles
 
 OPTIONAL = True
 PYTHON = Path(".venv-fastai/bin/python")
-CASES = {128: (512, 2.5), 256: (192, 3.0)}  # px: (pictures an epoch, goal)
+CASES = {128: (512, 2.5), 256: (192, 3.0)}  # px: (pictures per epoch, goal)
 EPOCH = """
 import json, sys, time, warnings
 warnings.filterwarnings("ignore")
@@ -46,10 +46,12 @@ print(json.dumps({"clips_per_second": count / seconds[-1]}))
 
 def rows(setting: Setting) -> Iterator[Row]:
     if not PYTHON.exists():
-        raise NotHere(f"fastai is not in {PYTHON.parent.parent}; benchmarks/fastai_epoch.py says how to put it there")
+        raise Unavailable(
+            f"fastai is not in {PYTHON.parent.parent}; benchmarks/fastai_epoch.py explains how to install it"
+        )
     for size, (count, goal) in CASES.items():
         options = {"features.height": size, "features.width": size, "fit.stages.main.size": size}
-        data, _ = made("resnet_scratch", **options)
+        data, _ = prepare("resnet_scratch", **options)
         pictures = setting.work / f"pictures{size}"
         write_pictures(data, pictures, count)
         ours, theirs = in_turns(
@@ -59,7 +61,8 @@ def rows(setting: Setting) -> Iterator[Row]:
 
 
 def our_epoch(options: dict[str, int], count: int) -> float:
-    data, model = made("resnet_scratch", **options)
+    """Returns clips per second of our second epoch of `count` pictures."""
+    data, model = prepare("resnet_scratch", **options)
     fit = model.experiment.fit
     turns = Turns(count // 64, 1, 64, lambda: None)
     schedule = Schedule(cycles(fit.stages), 0, searched=False)
@@ -70,17 +73,18 @@ def our_epoch(options: dict[str, int], count: int) -> float:
 
 
 def fastai_epoch(pictures: Path, size: int) -> float:
-    said = run(PYTHON.absolute(), "-c", EPOCH, pictures, str(size), cwd=pictures.parent)
-    figure: float = json.loads(said.splitlines()[-1])["clips_per_second"]
+    """Returns clips per second of fastai's second epoch over all pictures of the folder."""
+    output = run(PYTHON.absolute(), "-c", EPOCH, pictures, str(size), cwd=pictures.parent)
+    figure: float = json.loads(output.splitlines()[-1])["clips_per_second"]
     return figure
 
 
 def write_pictures(data: EmotionData, folder: Path, count: int) -> None:
-    """PNG files in a folder an emotion, coloured as the network sees them."""
+    """Writes PNG files, one folder per emotion, in the colours of the network's input."""
     import matplotlib.image
 
     for row in data.split.train[:count].tolist():
-        shown = data.feature.present(data.gather(torch.tensor([row]), torch.device("cpu")).stored)[0]
-        place = folder / data.clips[row].emotion
-        place.mkdir(parents=True, exist_ok=True)
-        matplotlib.image.imsave(place / f"{row}.png", shown.permute(1, 2, 0).numpy())
+        picture = data.feature.present(data.gather(torch.tensor([row]), torch.device("cpu")).stored)[0]
+        emotion = folder / data.clips[row].emotion
+        emotion.mkdir(parents=True, exist_ok=True)
+        matplotlib.image.imsave(emotion / f"{row}.png", picture.permute(1, 2, 0).numpy())

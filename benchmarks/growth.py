@@ -1,7 +1,7 @@
 """The manifest, the cache and the loader at 2 000, 20 000 and 200 000 clips, DEMO tones in a CSV table.
 
-The files are links to 2 000 tones of half a second: each is listed, decoded and cached as a clip of its own, but all lie in the
-system's memory, so this measures us and not the disk.
+The files are links to 2 000 tones of half a second. Each is listed, decoded and cached as a separate clip, but all are in
+the system's memory, so this measures our code and not the disk.
 """
 
 import csv
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from benchmarks.timing import Row, Setting, ours
+from benchmarks.timing import Row, Setting, run_ours
 from emotion_lightning.corpora import EMOTIONS
 
 SIZES = (2_000, 20_000, 200_000)
@@ -23,11 +23,11 @@ MEMORY = """
 import threading, time
 
 class Memory(threading.Thread):
-    'The most memory of its own that the process has had since now, and the most pages of files, in GB.'
+    'Measures from its creation the peak growth of the memory of the process and of its mapped files, in GB.'
 
     def __init__(self):
         super().__init__(daemon=True)
-        self.before, self.most, self.over = self.now(), (0, 0), False
+        self.before, self.peak, self.stopped = self.now(), (0, 0), False
         self.start()
 
     def now(self):
@@ -35,14 +35,14 @@ class Memory(threading.Thread):
         return tuple(int(lines[name].split()[0]) * 1024 / 1e9 for name in ("RssAnon", "RssFile"))
 
     def run(self):
-        while not self.over:
-            self.most = tuple(map(max, self.most, self.now()))
+        while not self.stopped:
+            self.peak = tuple(map(max, self.peak, self.now()))
             time.sleep(0.02)
 
-    def told(self):
-        self.over = True
+    def stop(self):
+        self.stopped = True
         self.join()
-        own, mapped = (most - before for most, before in zip(self.most, self.before))
+        own, mapped = (peak - before for peak, before in zip(self.peak, self.before))
         return {"own": own, "mapped": mapped}
 
 """
@@ -66,7 +66,7 @@ for epoch in range(2):
     figures.append(time.perf_counter() - start)
 for rows in loader:
     data.gather(rows, torch.device("cpu"))
-print(json.dumps({"opened": opened, "epoch": figures[1], **memory.told()}))
+print(json.dumps({"opened": opened, "epoch": figures[1], **memory.stop()}))
 """
 CACHE = """
 import json
@@ -86,7 +86,7 @@ waves = cache.waves(corpus.clips, experiment.audio, Path("cache"), plain)
 args = experiment.features.args
 cache.features(waves, parts.entry("features", "mfcc")(16_000, **args), "mfcc", args, Path("cache"), plain)
 done = time.perf_counter()
-print(json.dumps({"manifest": manifest - start, "cache": done - manifest, **memory.told()}))
+print(json.dumps({"manifest": manifest - start, "cache": done - manifest, **memory.stop()}))
 """
 SETTINGS = """
 corpora: {table: {path: clips.csv}}
@@ -104,39 +104,55 @@ def rows(setting: Setting) -> Iterator[Row]:
         folder = setting.work / str(size)
         folder.mkdir()
         write_clips(folder, size)
-        built[size] = measured(CACHE, folder)
-        opened[size] = measured(CACHE, folder)
-        training[size] = measured(TRAINING, folder)
+        built[size] = measure(CACHE, folder)
+        opened[size] = measure(CACHE, folder)  # the same code, but the cache is there now
+        training[size] = measure(TRAINING, folder)
         shutil.rmtree(folder)
-    middle = a_clip(built[SIZES[1]], SIZES[1])
+    middle = milliseconds_per_clip(built[SIZES[1]], SIZES[1])
     for size in SIZES:
-        what = f"{size} clips: "
-        ratio = a_clip(built[size], size), middle
+        cost = milliseconds_per_clip(built[size], size)
         if size != SIZES[1]:
-            beside = f"{SIZES[1]} clips"
-            yield Row(f"{what}build, a clip", ratio[:1], "ms", ratio[1:], beside, goal=1.2, guard=1.5, at_most=True)
-        yield Row(f"{what}opening the cache", [opened[size]["cache"]], "s", goal=1, at_most=True)
-        yield Row(f"{what}reading the table of files", [opened[size]["manifest"]], "s")
-        yield Row(f"{what}table, cache and split, ready to train", [training[size]["opened"]], "s")
-        yield Row(f"{what}start of an epoch, first batch", [training[size]["epoch"]], "s", goal=2, at_most=True)
+            yield Row(
+                f"{size} clips: build, per clip",
+                [cost],
+                "ms",
+                [middle],
+                f"{SIZES[1]} clips",
+                goal=1.2,
+                guard=1.5,
+                at_most=True,
+            )
+        yield Row(f"{size} clips: opening the cache", [opened[size]["cache"]], "s", goal=1, at_most=True)
+        yield Row(f"{size} clips: reading the table of files", [opened[size]["manifest"]], "s")
+        yield Row(f"{size} clips: table, cache and split, ready to train", [training[size]["opened"]], "s")
+        yield Row(
+            f"{size} clips: start of an epoch, first batch", [training[size]["epoch"]], "s", goal=2, at_most=True
+        )
         for when, memory in (("building", built), ("training", training)):
-            yield Row(f"{what}memory {when}, beside the imports", [memory[size]["own"]], "GB", goal=1.5, at_most=True)
-            yield Row(f"{what}pages of the cache {when}", [memory[size]["mapped"]], "GB")
+            yield Row(
+                f"{size} clips: memory {when}, beyond the imports",
+                [memory[size]["own"]],
+                "GB",
+                goal=1.5,
+                at_most=True,
+            )
+            yield Row(f"{size} clips: pages of the cache {when}", [memory[size]["mapped"]], "GB")
 
 
-def a_clip(seconds: dict[str, float], size: int) -> float:
-    """Milliseconds to list, decode and cache one."""
+def milliseconds_per_clip(seconds: dict[str, float], size: int) -> float:
+    """Returns the milliseconds to list, decode and cache one clip."""
     return 1e3 * (seconds["manifest"] + seconds["cache"]) / size
 
 
-def measured(code: str, folder: Path) -> dict[str, float]:
-    said = ours("-c", MEMORY + code, cwd=folder)
-    found: dict[str, float] = json.loads(said.splitlines()[-1])
-    return found
+def measure(code: str, folder: Path) -> dict[str, float]:
+    """Runs `code` in a process in `folder`, and returns the figures that it prints: seconds, and memory in GB."""
+    output = run_ours("-c", MEMORY + code, cwd=folder)
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures
 
 
 def write_clips(folder: Path, size: int) -> None:
-    """`size` names of tones, 100 clips a speaker."""
+    """Writes `size` links to tones and their table, with 100 clips per speaker."""
     tones = folder.parent / "tones"
     if not tones.exists():
         tones.mkdir()

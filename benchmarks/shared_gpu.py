@@ -1,11 +1,11 @@
-"""Several small runs on one GPU: a study of eight runs by JOBS=4, against the same study by JOBS=1."""
+"""Several small runs on one GPU: a study of eight runs with JOBS=4, against the same study with JOBS=1."""
 
 from collections.abc import Iterator
 from functools import partial
 
 import torch
 
-from benchmarks.timing import NotHere, Row, Setting, in_turns, ours, seconds
+from benchmarks.timing import Row, Setting, Unavailable, in_turns, run_ours, seconds
 
 RUNS = 8
 STUDY = """
@@ -19,15 +19,18 @@ protocols: {speaker_folds: {folds: 2, seeds: 4}}
 
 def rows(setting: Setting) -> Iterator[Row]:
     if not torch.cuda.is_available():
-        raise NotHere("it takes a GPU")
-    four, one = in_turns(min(setting.rounds, 3), *(partial(runs_a_minute, setting, jobs) for jobs in (4, 1)))
+        raise Unavailable("it needs a GPU")
+    four, one = in_turns(min(setting.rounds, 3), *(partial(runs_per_minute, setting, jobs) for jobs in (4, 1)))
     yield Row("eight runs of resnet_mini_aug, JOBS=4", four, "runs/min", one, "JOBS=1", goal=2.5)
 
 
-def runs_a_minute(setting: Setting, jobs: int) -> float:
-    """In a store of its own each time, else the runs would be finished already; the features are cached by the first."""
+def runs_per_minute(setting: Setting, jobs: int) -> float:
+    """Runs the study and returns its runs per minute.
+
+    Each study has a new store, because finished runs are not trained again. The first one fills the cache.
+    """
     work = setting.work / f"turn{len(list(setting.work.iterdir()))}"
     (work / "experiments" / "studies").mkdir(parents=True)
     (work / "experiments" / "studies" / "eight.yaml").write_text(STUDY)
     command = ("study", "eight", "--jobs", str(jobs), "--cache", str(setting.work / "cache"))
-    return RUNS * 60 / seconds(lambda: ours("-m", "emotion_lightning", *command, cwd=work))
+    return RUNS * 60 / seconds(lambda: run_ours("-m", "emotion_lightning", *command, cwd=work))

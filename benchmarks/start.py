@@ -1,12 +1,12 @@
-"""How long until something happens: to the first step of a run, through a study that has nothing left to do."""
+"""Time to the first step of a run, and time of a study that has nothing left to do."""
 
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.timing import Row, Setting, in_turns, ours, seconds
+from benchmarks.timing import Row, Setting, in_turns, run_ours, seconds
 
 GUARDED = True
-IMPORTS = "import os, torch, lightning, timm, mlflow; os._exit(0)"  # Python takes 1.5 s more to take them apart
+IMPORTS = "import os, torch, lightning, timm, mlflow; os._exit(0)"  # without it, Python takes 1.5 s more to free them
 FIRST_STEP = """
 import os, sys
 import emotion_lightning.training.callbacks as callbacks
@@ -18,19 +18,19 @@ main()
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    here = partial(ours, cwd=setting.work)
+    run_in_work = partial(run_ours, cwd=setting.work)
     study = ("-m", "emotion_lightning", "study", "demo_start")
     (setting.work / "experiments" / "studies").mkdir(parents=True)
     (setting.work / "experiments" / "studies" / "demo_start.yaml").write_text(
         "arms: {demo_svm: }\nprotocols: {speaker_folds: {folds: 5, seeds: 4}}\n"
     )
-    here(*study)  # 20 runs, and the cache
-    here("-c", FIRST_STEP, status=7)
+    run_in_work(*study)  # trains 20 runs and fills the cache
+    run_in_work("-c", FIRST_STEP, status=7)
     imports, first, nothing = in_turns(
         setting.rounds,
-        lambda: seconds(lambda: here("-c", IMPORTS)),
-        lambda: seconds(lambda: here("-c", FIRST_STEP, status=7)),
-        lambda: seconds(lambda: here(*study)),
+        lambda: seconds(lambda: run_in_work("-c", IMPORTS)),
+        lambda: seconds(lambda: run_in_work("-c", FIRST_STEP, status=7)),
+        lambda: seconds(lambda: run_in_work(*study)),
     )
     yield Row(
         "make train to the end of the first step, warm",

@@ -1,18 +1,18 @@
-"""A folder of RAVDESS → a tested SVM, imports included: cold with nothing cached, warm with the features there."""
+"""A folder of RAVDESS → a tested SVM, imports included: cold without a cache, warm with cached features."""
 
 import shutil
 from collections.abc import Iterator
 
-from benchmarks.timing import NotHere, Row, Setting, ours, seconds
+from benchmarks.timing import Row, Setting, Unavailable, run_ours, seconds
 
 
 def rows(setting: Setting) -> Iterator[Row]:
     if setting.data is None:
-        raise NotHere("it takes real clips: DATA=<folder with ravdess/>")
+        raise Unavailable("it needs real clips: DATA=<folder with ravdess/>")
     cold, warm = [], []
     for _ in range(setting.rounds):
-        for left in ("cache", "mlruns"):
-            shutil.rmtree(setting.work / left, ignore_errors=True)
+        for folder in ("cache", "mlruns"):
+            shutil.rmtree(setting.work / folder, ignore_errors=True)
         cold.append(seconds(lambda: train(setting)))
         warm.append(seconds(lambda: train(setting)))
     yield Row("RAVDESS folder to tested SVM, cold", cold, "s", goal=16, at_most=True)
@@ -21,4 +21,4 @@ def rows(setting: Setting) -> Iterator[Row]:
 
 def train(setting: Setting) -> None:
     options = ("corpora.savee=off", "--data", str(setting.data), "--cache", str(setting.work / "cache"))
-    ours("-m", "emotion_lightning", "train", "svm", *options, cwd=setting.work)
+    run_ours("-m", "emotion_lightning", "train", "svm", *options, cwd=setting.work)

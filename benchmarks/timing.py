@@ -1,4 +1,4 @@
-"""What a benchmark yields, and how it is measured and told."""
+"""Rows of benchmark tables, and the functions that measure and format them."""
 
 import os
 import platform
@@ -18,26 +18,27 @@ REPOSITORY = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Setting:
-    """What every benchmark is given. `data`: folder of real corpora, where there is one; `work`: an empty folder."""
+    """The arguments of a benchmark. `data`: folder of real corpora, or None; `work`: an empty folder."""
 
     data: Path | None
     work: Path
     rounds: int = 5
 
 
-class NotHere(Exception):
-    """A benchmark that cannot run on this machine, and what it lacks."""
+class Unavailable(Exception):
+    """Raised by a benchmark that cannot run on this machine; the message says what is missing."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: what was measured, round by round, and what it is held against.
+    """One row of a table: our figure in each round, and what it is compared with.
 
-    With `other`, the same rounds of the other side, the figure is ours / other; without, it is ours. `goal` is what the project
-    set itself, `guard` what `make bench-check` refuses beyond; both are least values, or most values if `at_most`.
+    `other` holds the figures of the compared program in the same rounds; with it the row's figure is ours / other, without
+    it ours. `goal` is the goal of the project, `guard` the limit of `make bench-check`. Both are minimum values, or
+    maximum values if `at_most`.
     """
 
-    what: str
+    label: str
     ours: Sequence[float]
     unit: str
     other: Sequence[float] = ()
@@ -48,28 +49,29 @@ class Row:
 
     @property
     def rounds(self) -> list[float]:
+        """The figure of each round."""
         if not self.other:
             return list(self.ours)
         return [ours / other for ours, other in zip(self.ours, self.other, strict=True)]
 
     @property
     def figure(self) -> float:
+        """The median of the rounds."""
         return statistics.median(self.rounds)
 
     def meets(self, bound: float | None) -> bool:
+        """Returns whether the figure reaches `bound`; no bound is always reached."""
         return bound is None or (self.figure <= bound if self.at_most else self.figure >= bound)
 
     def cells(self) -> tuple[str, ...]:
-        """what, ours, against, the other side, figure with its spread, goal."""
-        sign = "≤" if self.at_most else "≥"
+        """Returns the cells under HEADER: label, ours, against, theirs, figure with its spread, goal."""
         spread = f" [{number(min(self.rounds))}, {number(max(self.rounds))}]" if len(self.rounds) > 1 else ""
-        goal = (
-            ""
-            if self.goal is None
-            else f"{sign} {self.goal:g}: {'reached' if self.meets(self.goal) else 'NOT reached'}"
-        )
+        goal = ""
+        if self.goal is not None:
+            sign = "≤" if self.at_most else "≥"
+            goal = f"{sign} {self.goal:g}: {'reached' if self.meets(self.goal) else 'NOT reached'}"
         return (
-            self.what,
+            self.label,
             f"{number(statistics.median(self.ours))} {self.unit}",
             self.against,
             f"{number(statistics.median(self.other))} {self.unit}" if self.other else "",
@@ -78,31 +80,32 @@ class Row:
         )
 
 
-HEADER = ("what", "ours", "against", "theirs", "figure, median [least, most]", "goal")
+HEADER = ("what", "ours", "against", "theirs", "figure, median [min, max]", "goal")
 
 
 def number(value: float) -> str:
-    """Three digits, which is more than a busy machine can hold."""
+    """Formats a value with three digits; a busy machine does not reproduce more."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def in_turns(rounds: int, *sides: Callable[[], float]) -> list[list[float]]:
-    """Each side's figures, measured one after another, `rounds` times; a first round that warms up is thrown away."""
-    for side in sides:
-        side()
-    turns = [[side() for side in sides] for _ in range(rounds)]
+def in_turns(rounds: int, *programs: Callable[[], float]) -> list[list[float]]:
+    """Measures the programs in turns, and returns the figures of each; an additional first round warms up and is dropped."""
+    for program in programs:
+        program()
+    turns = [[program() for program in programs] for _ in range(rounds)]
     return [list(column) for column in zip(*turns, strict=True)]
 
 
 def seconds(action: Callable[[], object]) -> float:
+    """Returns how many seconds `action` takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
 def run(*command: str | Path, cwd: Path, status: int = 0, **variables: str) -> str:
-    """What a command printed; it must end with `status`."""
-    done = subprocess.run(
+    """Runs a command and returns its output. Raises: RuntimeError if it does not exit with `status`."""
+    result = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
         env={**os.environ, **variables},
@@ -110,20 +113,20 @@ def run(*command: str | Path, cwd: Path, status: int = 0, **variables: str) -> s
         text=True,
         check=False,
     )
-    if done.returncode != status:
+    if result.returncode != status:
         raise RuntimeError(
-            f"{' '.join(map(str, command))}: exit status {done.returncode}\n{done.stdout}{done.stderr}"
+            f"{' '.join(map(str, command))}: exit status {result.returncode}\n{result.stdout}{result.stderr}"
         )
-    return done.stdout
+    return result.stdout
 
 
-def ours(*words: str, cwd: Path, status: int = 0) -> str:
-    """The same of this checkout's Python with these words, such as -m emotion_lightning train svm; its store lies in `cwd`."""
-    return run(sys.executable, *words, cwd=cwd, status=status, PYTHONPATH=str(REPOSITORY), MLFLOW_TRACKING_URI="")
+def run_ours(*arguments: str, cwd: Path, status: int = 0) -> str:
+    """Runs this checkout's Python, for example with `-m emotion_lightning train svm`; the MLflow store is in `cwd`."""
+    return run(sys.executable, *arguments, cwd=cwd, status=status, PYTHONPATH=str(REPOSITORY), MLFLOW_TRACKING_URI="")
 
 
 def stamp() -> str:
-    """The machine, the versions and the commit that figures were measured with."""
+    """Returns one line with the date, the machine, the versions and the commit of a measurement."""
     told = machine.tags("cpu")
     names = ("torch", "lightning", "timm", "scikit-learn", "mlflow")
     versions = ", ".join(f"{name} {version(name)}" for name in names)

@@ -1,4 +1,4 @@
-"""A training of ours through Lightning and a bare loop on the same network, taking turns step by step."""
+"""Our training through Lightning and a bare loop on the same network, in turns of some steps."""
 
 import time
 from collections.abc import Callable
@@ -22,20 +22,21 @@ from emotion_lightning.training.schedule import cycles
 DEMO = {"corpora.demo.speakers": 24, "corpora.demo.takes": 1, "corpora.ravdess": "off", "corpora.savee": "off"}
 
 
-def made(name: str, **overrides: Any) -> tuple[EmotionData, EmotionClassifier]:
-    """An experiment's data and classifier, on 768 generated clips: what a step costs does not hang on what is said."""
-    said = [f"{path}={value}" for path, value in {**DEMO, **overrides}.items()]
+def prepare(name: str, **overrides: Any) -> tuple[EmotionData, EmotionClassifier]:
+    """Returns an experiment's data and classifier, on 768 generated clips: the cost of a step does not depend on the audio."""
+    assignments = [f"{path}={value}" for path, value in {**DEMO, **overrides}.items()]
     hardware.configure_libraries()
     L.seed_everything(0, verbose=False)
-    data, model = build(settings.load(name, said), Console(quiet=True))
+    data, model = build(settings.load(name, assignments), Console(quiet=True))
     assert isinstance(model, EmotionClassifier)
     return data, model
 
 
 class Turns(L.Callback):
-    """Clips a second of ours and of `other`, in turns of `steps` steps: `ours` and `theirs`, round by round.
+    """Measures our training and `other` in turns of `steps` steps; `ours` and `theirs` are clips per second in each round.
 
-    Ours counts all that Lightning does between two steps, and getting the batch; the first turn warms up.
+    Ours includes everything that Lightning does between two steps, and loading the batch. The first turn warms up and is
+    dropped.
     """
 
     def __init__(self, steps: int, rounds: int, batch: int, other: Callable[[], None]):
@@ -69,7 +70,7 @@ def _now() -> float:
 
 
 def in_turns_with_bare(data: EmotionData, model: EmotionClassifier, steps: int, rounds: int) -> Turns:
-    """Ours as `make train` trains, and a bare loop over the same pictures or frames, normalised and in memory already."""
+    """Measures our training as in `make train`, and a bare loop over the same inputs, already normalised and in memory."""
     fit = model.experiment.fit
     turns = Turns(steps, rounds, model.experiment.data.batch_size, bare_loop(data, model))
     schedule = Schedule(cycles(fit.stages), 0, searched=False)
@@ -84,8 +85,10 @@ def in_turns_with_bare(data: EmotionData, model: EmotionClassifier, steps: int, 
 def bare_loop(
     data: EmotionData, model: EmotionClassifier, precision: str | None = None, compiled: str | None = None
 ) -> Callable[[], None]:
-    """One step of the fastest plain loop: the same network from other weights, channels last, autocast, fused AdamW.
-    `compiled` is a mode of torch.compile."""
+    """Returns one step of the fastest plain loop: the same network with other weights, channels last, autocast, fused AdamW.
+
+    `compiled` is a mode of torch.compile.
+    """
     from emotion_lightning.config import parts
 
     experiment = model.experiment
@@ -93,8 +96,8 @@ def bare_loop(
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(
         precision or hardware.precision(experiment.fit)
     )
-    made = parts.entry("models", experiment.model.name)
-    network = made(tuple(model.hparams["shape"]), len(model.classes), **experiment.model.args)
+    build_network = parts.entry("models", experiment.model.name)
+    network = build_network(tuple(model.hparams["shape"]), len(model.classes), **experiment.model.args)
     network = network.to(device).to(memory_format=torch.channels_last).train()
     if compiled:
         network.compile(mode=compiled)
@@ -114,7 +117,8 @@ def bare_loop(
     return step
 
 
-def clips_a_second(step: Callable[[], None], steps: int, batch: int) -> float:
+def clips_per_second(step: Callable[[], None], steps: int, batch: int) -> float:
+    """Runs `steps` steps of `batch` clips and returns clips per second."""
     start = _now()
     for _ in range(steps):
         step()
@@ -122,7 +126,7 @@ def clips_a_second(step: Callable[[], None], steps: int, batch: int) -> float:
 
 
 def _ready(data: EmotionData, model: EmotionClassifier) -> tuple[Tensor, Tensor, Tensor]:
-    """All training clips as the network sees them: normalised (N, C, F, T), valid share (N,), labels (N,)."""
+    """Returns the network's inputs for all training clips: normalised (N, C, F, T), valid share (N,), labels (N,)."""
     batches = [data.gather(index, torch.device("cpu")) for index in torch.from_numpy(data.split.train).split(64)]
     with torch.no_grad():
         x = torch.cat([model._normalised(model._sized(model.feature.present(b.stored), False)) for b in batches])

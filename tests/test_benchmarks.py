@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks.timing import HEADER, NotHere, Row, Setting, in_turns
+from benchmarks.timing import HEADER, Row, Setting, Unavailable, in_turns
 
 
 def test_a_figure_is_the_median_of_the_rounds_ratios_and_not_a_ratio_of_medians() -> None:
@@ -57,7 +57,7 @@ NEEDY = ["cache_features", "svm_end_to_end", "fastai_epoch", "nkululeko_end_to_e
 
 @pytest.mark.parametrize("name", NEEDY)
 def test_what_it_takes_and_is_not_here_is_told(name: str, in_tmp_path: Path) -> None:
-    with pytest.raises(NotHere, match=r"DATA=|\.venv-|a GPU"):
+    with pytest.raises(Unavailable, match=r"DATA=|\.venv-|a GPU"):
         list(importlib.import_module(f"benchmarks.{name}").rows(Setting(None, in_tmp_path)))
 
 
