@@ -5,10 +5,11 @@ BIN    := $(VENV)/bin
 EMOTION := $(BIN)/emotion-lightning $(if $(PARTS),--parts "$(PARTS)")
 ENGINES = $(if $(ENGINE),--engine $(ENGINE)) $(if $(GPUS),--gpus $(GPUS))
 FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster train study ablation honesty audit report compare import data predict experiments ui bench bench-check test test-all lint clean
+.PHONY: help setup setup-dev setup-cluster train study ablation honesty audit report compare import data predict experiments ui bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,11 +65,14 @@ bench: setup-dev ## measure speed side by side into docs/benchmarks.md: [DATA=di
 bench-check: setup-dev ## fail if a guarded ratio has fallen: [DATA=dir] [ONLY=train_step] [ROUNDS=5]
 	@$(BIN)/python -m benchmarks $(ONLY) --check $(if $(DATA),--data "$(DATA)") $(if $(ROUNDS),--rounds $(ROUNDS))
 
-test: setup-dev ## the tests, without the slow ones
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: setup-dev ## the fast tests: [ARGS="-x tests/test_audio.py"]
+	@$(PYTEST) -m "not slow and not real" $(ARGS)
 
-test-all: setup-dev ## all tests: two processes, kill and resume, every experiment for one step
-	@$(BIN)/python -m pytest $(ARGS)
+test-slow: setup-dev ## the other tests: several processes, kill and resume, the shipped experiments, the real corpora: [ARGS=…]
+	@$(PYTEST) -m "slow or real" $(ARGS)
+
+test-all: setup-dev ## all tests: [ARGS=…]
+	@$(PYTEST) $(ARGS)
 
 lint: setup-dev ## ruff and mypy
 	@$(BIN)/ruff check .
