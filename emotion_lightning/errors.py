@@ -1,21 +1,21 @@
-"""The one error that is the user's to mend: shown as one line, without a traceback, with exit code 2."""
+"""The error that a user can correct: shown as one line, without a traceback, with exit code 2."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something in the settings, the files or the machine that the message tells how to put right."""
+    """A fault in the settings, the files or the machine; the message says how to correct it."""
 
-    in_run = False  # whether a tracked run had been opened when it came up
+    in_run = False  # whether a tracked run was open when it was raised
 
 
 class NotThere(UserError):
-    """A corpus of which no clip is found."""
+    """A corpus has no clips."""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """`"; did you mean …?"` where a valid name is close, else the list of all of them.
+    """Returns "; did you mean …?" where a valid name is close, else the list of all valid names.
 
     >>> nearest("mixpu", ["mixup", "noise"])
     "; did you mean 'mixup'?"

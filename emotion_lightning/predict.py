@@ -1,4 +1,4 @@
-"""Emotions of audio files by a tracked run's best epoch."""
+"""Predicts the emotions of audio files with the model that a run kept."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from emotion_lightning.training.inference import from_checkpoint
 
 @dataclass(frozen=True)
 class Prediction:
-    """One clip's probabilities by emotion, or what is wrong with the file."""
+    """The probabilities of one clip by emotion, or the fault of the file."""
 
     path: Path
     probabilities: dict[str, float]
@@ -24,11 +24,15 @@ class Prediction:
 
     @property
     def emotion(self) -> str:
+        """The most probable emotion, or "" for a bad file."""
         return max(self.probabilities, key=lambda e: self.probabilities[e]) if self.probabilities else ""
 
 
 def predict(source: Path, run_id: str) -> Iterator[Prediction]:
-    """Each audio file at `source` (a file or a folder), decoded as the run's own clips were."""
+    """Yields a prediction for each audio file at `source` (a file or a folder), decoded as the run's own clips were.
+
+    Raises: UserError where there is no audio file, no such run, or no kept model.
+    """
     if not source.exists():
         raise UserError(f"AUDIO: there is no file or folder '{source}'")
     if not (files := [source] if source.is_file() else list(media_files(source, DECODED))):

@@ -257,7 +257,7 @@ def test_a_figure_may_say_otherwise_than_its_file() -> None:
         ("how: five folds\n", "", "figures.0.how: missing"),
         ("  - {model: svm, value: 0.5}", "  - svm", 'figures.0: a figure is a mapping, not "svm"'),
         ("figures:", "figure:", "figures: "),
-        ("how:", "side: test\nhow:", "not YAML: the key 'side' stands twice"),
+        ("how:", "side: test\nhow:", "not YAML: duplicate key 'side'"),
         ("how: five", "how: [five", "not YAML: "),
     ],
 )

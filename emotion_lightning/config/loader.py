@@ -1,7 +1,7 @@
-"""Reads an experiment: file, `base:` chain, overrides; and says in one line what is wrong with it, and where.
+"""Loads an experiment from its file, the chain of its bases and overrides, and reports each fault in one line.
 
-A later value wins, mapping by mapping; a changed `name` replaces its whole mapping, since another part has other
-arguments. Every value remembers the file or the override it came from.
+A later value wins, mapping by mapping. A changed `name` replaces its whole mapping, since another part has other
+arguments. The source of every value (a file or an override) is kept for messages.
 """
 
 import json
@@ -24,14 +24,13 @@ Sources = dict[tuple[str, ...], str]  # path of a setting → where its value wa
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that reads 1e-3 as a number, as YAML 1.2 does, and refuses a key that stands twice."""
+    """YAML that reads 1e-3 as a number, as YAML 1.2 does, and refuses duplicate keys."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := {k for k in keys if keys.count(k) > 1}:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{twice.pop()}' stands twice", node.start_mark
-            )
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key '{key}'", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -41,36 +40,40 @@ _Loader.add_implicit_resolver(
 
 
 def folders() -> list[Path]:
-    """Where experiments are looked for: the user's parts folders, ./experiments, and those shipped."""
-    return list(
-        dict.fromkeys(
-            f.resolve() for f in [*(p / "experiments" for p in parts.folders()), Path("experiments"), SHIPPED]
-        )
-    )
+    """Returns the folders that are searched for experiments: those of the user's parts, ./experiments, those shipped."""
+    searched = [*(folder / "experiments" for folder in parts.folders()), Path("experiments"), SHIPPED]
+    return list(dict.fromkeys(folder.resolve() for folder in searched))
 
 
 def names() -> list[str]:
+    """Returns the names of all experiments."""
     return sorted({file.stem for folder in folders() for file in folder.glob("*.yaml")})
 
 
-def load(name: str, overrides: Iterable[str] = (), said_in: str = "SET") -> Experiment:
-    """The experiment of that name (or path of a YAML file) with `key.path=value` overrides, all parts' defaults filled in.
+def load(name: str, overrides: Iterable[str] = (), origin: str = "SET") -> Experiment:
+    """Loads the experiment of that name (or path of a YAML file) with `key.path=value` overrides and all defaults.
 
-    `said_in`: where messages say that the overrides stand."""
+    `origin` names the source of the overrides in messages.
+
+    Raises: UserError with one line for each fault: its file, its path, and the nearest valid name.
+    """
     tree: dict[str, Any] = {}
     file = _find(name)
     sources: Sources = {(): shown(file)}
     for source, layer in reversed(list(_chain(file))):
         tree = _merge(tree, layer, source, sources)
     for override in overrides:
-        tree = _merge(tree, _parse_override(override), said_in, sources)
+        tree = _merge(tree, _parse_override(override), origin, sources)
     if "name" in tree:
         raise UserError(f"{sources[('name',)]}: name: an experiment is named by its file")
     return check({**tree, "name": Path(name).stem}, sources)
 
 
 def check(tree: dict[str, Any], sources: Sources | None = None) -> Experiment:
-    """A plain tree of settings → Experiment; every fault in it is told by file and path."""
+    """Checks a plain tree of settings and returns the Experiment.
+
+    Raises: UserError with one line for each fault.
+    """
     sources = sources or {}
     tree = _validate(Experiment, tree, (), sources).model_dump(mode="json")
     for path, kind, name, args in _uses(tree):
@@ -79,13 +82,13 @@ def check(tree: dict[str, Any], sources: Sources | None = None) -> Experiment:
         except UserError as error:
             raise UserError(f"{_source(path, sources)}: {'.'.join(path)}: {error}") from None
         checked = _validate(model, args, path, sources).model_dump(mode="json")
-        args.clear()  # so that they stand in the part's own order, however they were written
+        args.clear()  # keep the order in which the part declares them, whatever the order in the file
         args.update(checked)
     return _validate(Experiment, tree, (), sources)
 
 
 def _uses(tree: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str, str, dict[str, Any]]]:
-    """Each part that the tree asks for: (path of its mapping, kind, name, arguments); changing these changes the tree."""
+    """Yields each part that the tree uses: (path of its mapping, kind, name, arguments); changing these changes the tree."""
     for kind in ("corpora", "augment"):
         for name, args in tree[kind].items():
             yield (kind, name), kind, name, args
@@ -97,16 +100,16 @@ def _uses(tree: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str, str, dic
 
 def _validate(model: type[BaseModel], tree: dict[str, Any], prefix: tuple[str, ...], sources: Sources) -> Any:
     try:
-        return model.model_validate_json(
-            json.dumps(tree)
-        )  # through JSON, since strict types then take a list for a tuple
+        # through JSON, since strict types then accept a list for a tuple
+        return model.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        raise UserError("\n".join(say(e, model, prefix, sources) for e in error.errors())) from None
+        raise UserError("\n".join(format_error(e, model, prefix, sources) for e in error.errors())) from None
     except TypeError as error:
         raise UserError(f"{_source(prefix, sources)}: {error}") from None
 
 
-def say(error: Any, model: type[BaseModel], prefix: tuple[str, ...], sources: Sources) -> str:
+def format_error(error: Any, model: type[BaseModel], prefix: tuple[str, ...], sources: Sources) -> str:
+    """Formats one of pydantic's errors as a line: source, path, what is wrong."""
     path = (*prefix, *(str(key) for key in error["loc"]))
     where = f"{_source(path, sources)}: {'.'.join(path)}"
     if error["type"] == "extra_forbidden":
@@ -117,7 +120,7 @@ def say(error: Any, model: type[BaseModel], prefix: tuple[str, ...], sources: So
 
 
 def _keys(model: Any, path: tuple[Any, ...]) -> list[str]:
-    """The valid names at a path below a settings class; a mapping's own keys are passed over."""
+    """Returns the valid names at a path below a settings class; the keys of a mapping are skipped."""
     for key in path:
         if isinstance(model, type) and issubclass(model, BaseModel):
             model = model.model_fields[key].annotation
@@ -127,7 +130,7 @@ def _keys(model: Any, path: tuple[Any, ...]) -> list[str]:
 
 
 def _source(path: tuple[str, ...], sources: Sources) -> str:
-    """The file that wrote the setting, else the one that wrote the mapping around it."""
+    """Returns the source of the setting, or of the innermost mapping around it that has one."""
     for end in range(len(path), -1, -1):
         if path[:end] in sources:
             return sources[path[:end]]
@@ -146,24 +149,27 @@ def _find(name: str) -> Path:
 
 
 def _chain(file: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The file and the bases below it, nearest first."""
-    place = shown(file)
+    """Yields (shown path, settings) of the file and of its bases, nearest first."""
+    path = shown(file)
     if file in seen:
-        raise UserError(f"{place}: base: the chain of bases bites its own tail")
+        raise UserError(f"{path}: base: circular base")
     tree = read(file)
     base = tree.pop("base", None)
-    yield place, tree
+    yield path, tree
     if base is not None:
-        beside = file.parent / f"{base}.yaml"
+        neighbour = file.parent / f"{base}.yaml"
         try:
-            below = beside if beside.is_file() else _find(str(base))
+            base_file = neighbour if neighbour.is_file() else _find(str(base))
         except UserError as error:
-            raise UserError(f"{place}: base: {error}") from None
-        yield from _chain(below, (*seen, file))
+            raise UserError(f"{path}: base: {error}") from None
+        yield from _chain(base_file, (*seen, file))
 
 
 def read(file: Path) -> dict[str, Any]:
-    """A YAML file as a mapping; what is wrong with it is told with its name."""
+    """Reads a YAML file that holds a mapping.
+
+    Raises: UserError with the file's name where it holds something else.
+    """
     try:
         tree = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -174,12 +180,16 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def validate(model: type[Checked], tree: dict[str, Any], file: Path) -> Checked:
-    """A mapping from that file as frozen settings of this type."""
+    """Checks a mapping that was read from `file` and returns it as frozen settings of this type.
+
+    Raises: UserError with one line for each fault.
+    """
     checked: Checked = _validate(model, tree, (), {(): shown(file)})
     return checked
 
 
 def shown(file: Path) -> str:
+    """Returns the path as messages show it: relative where it lies below the working folder."""
     return str(file.relative_to(Path.cwd()) if file.is_absolute() and file.is_relative_to(Path.cwd()) else file)
 
 
@@ -197,31 +207,33 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 
 def _merge(
-    below: dict[str, Any], above: dict[str, Any], source: str, sources: Sources, path: tuple[str, ...] = ()
+    base: dict[str, Any], changes: dict[str, Any], source: str, sources: Sources, path: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """`above` laid over `below`. A part may be written as its bare name: `protocol: speaker_folds`."""
-    merged = dict(below)
-    for key, value in above.items():
-        here, old = (*path, str(key)), merged.get(key)
-        if isinstance(value, str) and here in (("protocol",), ("features",), ("model",)):
+    """Merges `changes` into a copy of `base`. A part may be written as its bare name: `protocol: speaker_folds`."""
+    merged = dict(base)
+    for key, value in changes.items():
+        key_path, old = (*path, str(key)), merged.get(key)
+        if isinstance(value, str) and key_path in (("protocol",), ("features",), ("model",)):
             value = {"name": value}
-        sources[here] = source
+        sources[key_path] = source
         if isinstance(value, dict):
             keep = isinstance(old, dict) and ("name" not in value or value["name"] == old.get("name"))
-            merged[str(key)] = _merge(typing.cast(dict[str, Any], old) if keep else {}, value, source, sources, here)
+            merged[str(key)] = _merge(
+                typing.cast(dict[str, Any], old) if keep else {}, value, source, sources, key_path
+            )
         else:
             merged[str(key)] = value
     return merged
 
 
 def difference(old: dict[str, str], new: Experiment) -> list[str]:
-    """`path: old → new` for each setting that differs from another run's params."""
-    now = new.flat()
+    """Returns `path: old → new` for each setting that differs from the params of another run."""
+    current = new.flat()
     return [
-        f"{k}: {old.get(k, '–')} → {now.get(k, '–')}"
-        for k in sorted(old.keys() | now.keys())
-        if old.get(k) != now.get(k)
+        f"{k}: {old.get(k, '–')} → {current.get(k, '–')}"
+        for k in sorted(old.keys() | current.keys())
+        if old.get(k) != current.get(k)
     ]
 
 
-__all__ = ["check", "difference", "flatten", "folders", "load", "names", "read", "say", "shown", "validate"]
+__all__ = ["check", "difference", "flatten", "folders", "load", "names", "read", "format_error", "shown", "validate"]

@@ -1,11 +1,11 @@
-"""Finds a corpus, protocol, feature, augmentation or model by its file's name, and checks the arguments given to it.
+"""Finds a corpus, protocol, feature, augmentation or model by the name of its file, and checks its arguments.
 
-A part is one Python file: `corpora/ravdess.py` is the corpus `ravdess`. Its entry function takes from the framework
-what stands before the `*` and from the experiment's YAML what stands behind it::
+A part is one Python file: `corpora/ravdess.py` is the corpus `ravdess`. The framework passes the parameters before the
+`*` of its entry function, and the experiment's YAML passes the keyword-only ones after it::
 
     def build(shape, classes, *, backbone: str = "resnet34", weights: str = "imagenet") -> nn.Module: ...
 
-so the signature is the list of settings, with types and defaults. Nothing registers itself. A folder outside the
+so the signature is the list of settings, with types and defaults. Nothing needs to be registered. A folder outside the
 package with the same subfolders (`PARTS=my_parts`) is searched as well.
 """
 
@@ -33,24 +33,30 @@ ENVIRONMENT = "EMOTION_LIGHTNING_PARTS"  # inherited by the processes that DDP a
 
 
 def folders() -> list[Path]:
-    """The user's own part folders, in the order of the environment variable (separated as in PATH)."""
+    """Returns the user's folders of parts, in the order of the environment variable (separated as in PATH)."""
     return [Path(entry) for entry in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if entry]
 
 
 def names(kind: str) -> list[str]:
-    """All parts of a kind (`"models"`), the package's and the user's."""
+    """Returns the names of all parts of a kind (`"models"`), the package's and the user's."""
     return sorted(m.name for m in pkgutil.iter_modules(_package(kind).__path__) if not m.name.startswith("_"))
 
 
 def load(kind: str, name: str) -> ModuleType:
-    """The module of a part; an unknown name is a UserError that offers the nearest one."""
+    """Imports the module of a part.
+
+    Raises: UserError for an unknown name, with the nearest valid one.
+    """
     if name not in (valid := names(kind)):
         raise UserError(f"no {ONE[kind]} named '{name}'{nearest(name, valid)}")
     return importlib.import_module(f"emotion_lightning.{kind}.{name}")
 
 
 def entry(kind: str, name: str) -> Any:
-    """The function that makes the part: `read`, `split` or `build`."""
+    """Returns the function that makes the part: `read`, `split` or `build`.
+
+    Raises: UserError for an unknown name, or a file without that function.
+    """
     module = load(kind, name)
     if not callable(function := getattr(module, ENTRY[kind], None)):
         raise UserError(f"{module.__file__}: a {ONE[kind]} needs a function `{ENTRY[kind]}` (see docs/adding.md)")
@@ -58,12 +64,12 @@ def entry(kind: str, name: str) -> Any:
 
 
 def fact(kind: str, name: str, constant: str, default: Any) -> Any:
-    """A constant that the part's module states (`DISJOINT`), or the default."""
+    """Returns a constant of the part's module (`DISJOINT`), or the default."""
     return getattr(load(kind, name), constant, default)
 
 
 def arguments(kind: str, name: str) -> type[BaseModel]:
-    """A pydantic model of the part's settings, read off its signature's keyword-only parameters."""
+    """Returns a pydantic model of the part's settings, made from its signature's keyword-only parameters."""
     parameters = inspect.signature(entry(kind, name)).parameters.values()
     fields: dict[str, Any] = {
         p.name: (p.annotation, ... if p.default is p.empty else p.default)
@@ -74,7 +80,7 @@ def arguments(kind: str, name: str) -> type[BaseModel]:
 
 
 def _package(kind: str) -> ModuleType:
-    """The kind's package, its search path widened by the user's folders."""
+    """Returns the kind's package, with the user's folders added to its search path."""
     package = importlib.import_module(f"emotion_lightning.{kind}")
     own = Path(package.__path__[0])
     for root in folders():
@@ -82,8 +88,12 @@ def _package(kind: str) -> ModuleType:
             raise UserError(f"the parts folder '{root}' does not exist")
         folder = str((root / kind).resolve())
         if Path(folder).is_dir() and folder not in package.__path__:
-            for twin in {p.name for p in own.glob("[a-z]*.py")} & {p.name for p in Path(folder).glob("[a-z]*.py")}:
-                raise UserError(f"{folder}/{twin}: the package has a {ONE[kind]} of that name already; rename yours")
+            for duplicate in {p.name for p in own.glob("[a-z]*.py")} & {
+                p.name for p in Path(folder).glob("[a-z]*.py")
+            }:
+                raise UserError(
+                    f"{folder}/{duplicate}: the package has a {ONE[kind]} of that name already; rename yours"
+                )
             package.__path__.append(folder)
             importlib.invalidate_caches()
     return package

@@ -1,6 +1,6 @@
-"""An experiment's settings: a YAML file that says only what differs from its `base`, checked into frozen types.
+"""The schema of an experiment's settings, as frozen pydantic types; config/loader.py fills it from YAML files.
 
-Imports no torch, so a typo is told at once. Anything that is not understood is refused with its file and its path.
+Imports no torch, so a typo is reported at once.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ Args = dict[str, Any]
 
 
 def _tidy_parts(value: Any) -> Any:
-    """`mixup:` (nothing behind it) asks for the part with its defaults, `mixup: off` takes it out again."""
-    return (
-        {k: {} if v is None else v for k, v in value.items() if v is not False} if isinstance(value, dict) else value
-    )
+    """Reads `mixup:` (without a value) as the part with its defaults, and removes the part for `mixup: off`."""
+    if not isinstance(value, dict):
+        return value
+    return {k: {} if v is None else v for k, v in value.items() if v is not False}
 
 
 Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
@@ -26,24 +26,29 @@ Parts = Annotated[dict[str, Args], BeforeValidator(_tidy_parts)]
 
 
 class Settings(BaseModel):
+    """A frozen group of settings; an unknown key is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Part(BaseModel):
-    """A part by its name; whatever else stands in the mapping are the arguments that the part's own file declares."""
+    """A part by its name; all other keys of the mapping are the arguments that the part's file declares."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     name: str
 
     @property
     def args(self) -> Args:
+        """The part's arguments."""
         return dict(self.model_extra or {})
 
 
 class Audio(Settings):
     sample_rate: int = Field(16_000, ge=8_000, le=48_000, description="Hz; every clip is resampled to it")
     trim_db: float | None = Field(
-        60.0, gt=0, description="dB below the clip's loudest frame that count as silence at either end; null keeps it"
+        60.0,
+        gt=0,
+        description="dB below the clip's loudest frame that count as silence at either end; null keeps the silence",
     )
     min_seconds: float = Field(0.1, ge=0, description="a clip shorter than this after trimming is reported as bad")
 
@@ -52,22 +57,22 @@ class Data(Settings):
     dir: str = Field("data", description="folder that holds one folder a corpus")
     cache: str = Field(".cache", description="folder for cached waveforms and features")
     on_bad_clip: Literal["stop", "skip"] = Field(
-        "stop", description="what corrupt, empty, silent or too short clips do"
+        "stop", description="what to do about corrupt, empty, silent or too short clips"
     )
-    batch_size: int = Field(64, ge=1, description="clips a step over all devices together")
+    batch_size: int = Field(64, ge=1, description="clips in a training step, over all devices together")
     normalise: Literal["train", "imagenet", "none"] = Field(
-        "train", description="mean and std: of the training side, of ImageNet, or none"
+        "train", description="mean and std: of the training split, of ImageNet, or none"
     )
 
 
 class Stage(Settings):
-    """`rounds` times: `frozen_epochs` with the body frozen, then `epochs` with every layer, each a cycle of its own."""
+    """Repeats `rounds` times: `frozen_epochs` with the body frozen, then `epochs` with every layer; each is a cycle."""
 
     rounds: int = Field(1, ge=1)
-    frozen_epochs: int = Field(0, ge=0, description="only the head and all batch norms learn")
+    frozen_epochs: int = Field(0, ge=0, description="epochs in which only the head and the batch norms learn")
     epochs: int = Field(0, ge=0)
     size: int | None = Field(
-        None, ge=16, description="height of the picture in pixels; null: as the feature gives it"
+        None, ge=16, description="height of the picture in pixels; null keeps the feature's height"
     )
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
     lr_spread: float = Field(1.0, ge=1, description="head rate / stem rate while all layers learn, geometric between")
@@ -96,40 +101,45 @@ class Fit(Settings):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
     ema: float | None = Field(
-        None, gt=0, lt=1, description="decay of averaged weights; they are then validated and tested"
+        None, gt=0, lt=1, description="decay of averaged weights, which are then validated and tested"
     )
     lr_search: bool = Field(
-        False, description="before each cycle take the rate of least loss / 10 (fastai's) instead of lr"
+        False,
+        description="before each cycle, search the learning rate (that of the least loss / 10, as fastai does) instead of taking lr",
     )
     monitor: Literal["uar/val", "accuracy/val", "f1/val", "loss/val"] = Field(
-        "uar/val", description="what names the best epoch"
+        "uar/val", description="the metric that chooses the best epoch"
     )
     patience: int | None = Field(
-        None, ge=1, description="stop after so many epochs without a better `monitor`; null trains to the end"
+        None, ge=1, description="stop after this number of epochs without a better `monitor`; null trains to the end"
     )
-    keep: Literal["best", "last"] = Field("best", description="which epoch's weights the test side is read with")
+    keep: Literal["best", "last"] = Field(
+        "best", description="the epoch whose weights are evaluated on the test split"
+    )
     gap_clips: int = Field(
-        384, ge=1, description="training clips on which the clean training loss is measured an epoch"
+        384, ge=1, description="number of training clips that each epoch's clean training loss is measured on"
     )
     precision: Annotated[Precision, BeforeValidator(lambda value: "32" if value == 32 else value)] = "auto"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(
-        1, ge=1, description="on this machine; under torchrun and srun what they start (docs/scale.md)"
+        1, ge=1, description="processes on this machine; torchrun and srun set it themselves (docs/scale.md)"
     )
     log_model: bool = Field(True, description="keep the servable model and the checkpoints as artifacts of the run")
 
 
 MACHINE_FIT = {"accelerator", "devices", "log_model"}
-"""Settings of `fit` that say where and not what is computed, so no signature has them."""
+"""Settings of `fit` that choose the machine and not the computation; signatures leave them out."""
 
 
 class Experiment(Settings):
     name: str
     about: str = Field("", description="one line for `make experiments`")
-    seed: int = Field(0, ge=0, description="of weights, order, dropout and augmentation; a protocol has its own")
+    seed: int = Field(
+        0, ge=0, description="seed of weights, order, dropout and augmentation; a protocol has a seed of its own"
+    )
     corpora: Parts
     emotions: dict[str, str | Literal[False]] = Field(
-        default_factory=dict, description="labels taken for another ({calm: neutral}) or left out ({bored: off})"
+        default_factory=dict, description="labels that are renamed ({calm: neutral}) or left out ({bored: off})"
     )
     protocol: Part
     audio: Audio = Audio()
@@ -155,19 +165,19 @@ class Experiment(Settings):
         return "".join(flag for flag, is_set in flags.items() if is_set)
 
     def signature(self) -> str:
-        """16 hex digits that name what is computed: equal for equal settings, whatever the file or the machine.
+        """Returns 16 hex digits that name the computation: equal for equal settings, whatever the file or the machine.
 
-        The order of stages, corpora and augmentations is part of it, since it changes the outcome.
+        The order of stages, corpora and augmentations counts, since it changes the result.
         """
         settings = self.model_dump(
             mode="json", exclude={"name": True, "about": True, "data": {"dir", "cache"}, "fit": MACHINE_FIT}
         )
-        if not self.emotions:  # where no label is changed there is nothing that could differ
+        if not self.emotions:  # older signatures, of runs without this setting, stay valid
             del settings["emotions"]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     def flat(self) -> dict[str, str]:
-        """Every setting by its dotted path, as MLflow's params hold them."""
+        """Returns every setting by its dotted path, as MLflow's params hold them."""
         return {
             path: str(value)
             for path, value in flatten(self.model_dump(mode="json")).items()
@@ -176,7 +186,7 @@ class Experiment(Settings):
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"fit": {"ema": 0.9}} → {"fit.ema": 0.9}; an empty mapping stays as {}."""
+    """Flattens {"fit": {"ema": 0.9}} to {"fit.ema": 0.9}; an empty mapping stays {}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}

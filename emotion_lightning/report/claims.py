@@ -95,4 +95,4 @@ def _fault(error: ValidationError, figure: dict[str, Any], shared: dict[str, Any
     """One line; a misspelt key first, since what is then missing follows from it."""
     worst = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     at_top = worst["loc"][0] in shared and worst["loc"][0] not in figure
-    return settings.say(worst, Claim, () if at_top else ("figures", str(number)), {(): shown})
+    return settings.format_error(worst, Claim, () if at_top else ("figures", str(number)), {(): shown})
