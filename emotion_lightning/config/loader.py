@@ -236,4 +236,4 @@ def difference(old: dict[str, str], new: Experiment) -> list[str]:
     ]
 
 
-__all__ = ["check", "difference", "flatten", "folders", "load", "names", "read", "format_error", "shown", "validate"]
+__all__ = ["check", "difference", "flatten", "folders", "format_error", "load", "names", "read", "shown", "validate"]

@@ -105,7 +105,7 @@ class Fit(Settings):
     )
     lr_search: bool = Field(
         False,
-        description="before each cycle, search the learning rate (that of the least loss / 10, as fastai does) instead of taking lr",
+        description="before each cycle, search the learning rate as fastai does (rate of the least loss / 10); ignore lr",
     )
     monitor: Literal["uar/val", "accuracy/val", "f1/val", "loss/val"] = Field(
         "uar/val", description="the metric that chooses the best epoch"

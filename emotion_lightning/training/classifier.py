@@ -1,5 +1,7 @@
-"""EmotionClassifier wraps any network: features → augmentation → normalisation → network, the loss, the optimiser,
-and the figures of each epoch. All but the network runs without gradients, in full precision, batched on the device."""
+"""EmotionClassifier wraps any network: features → augmentation → normalisation → network, loss, optimiser, epoch scores.
+
+Everything but the network runs without gradients, in full precision, batched on the device.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,8 +39,11 @@ class EmotionClassifier(L.LightningModule):
         shape: tuple[int, int, int],
         classes: Sequence[str],
     ):
-        """`shape` is (C, F, T) of what the feature presents, and what `network` was built for. The normaliser and the class
-        weights are set by `learn_from`, or by a checkpoint.
+        """Takes the shape (C, F, T) of the presented features, which `network` was built for.
+
+        `learn_from` or a checkpoint sets the normaliser and the class weights.
+
+        Raises: UserError where a stage resizes a feature that is no picture.
         """
         super().__init__()
         self.save_hyperparameters(
@@ -47,21 +52,25 @@ class EmotionClassifier(L.LightningModule):
         self.experiment, self.classes, self.feature = experiment, tuple(classes), feature
         self.network = network
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs and GPUs, in either precision
-        made = [parts.entry("augment", name)(**args) for name, args in experiment.augment.items()]
+        augmentations = [parts.entry("augment", name)(**args) for name, args in experiment.augment.items()]
         self.augment = nn.ModuleDict(
-            {stage: nn.ModuleList([a for a in made if a.stage == stage]) for stage in STAGES}
+            {stage: nn.ModuleList([a for a in augmentations if a.stage == stage]) for stage in STAGES}
         )
         self.size: int | None = None  # height in pixels that pictures are resized to; None: as stored
-        if not feature.is_picture and (sized := [n for n, s in experiment.fit.stages.items() if s.size]):
-            raise UserError(
-                f"fit.stages.{sized[0]}.size: only pictures can be resized, and {experiment.features.name} is none"
-            )
+        for name, stage in experiment.fit.stages.items():
+            if stage.size and not feature.is_picture:
+                raise UserError(
+                    f"fit.stages.{name}.size: only pictures can be resized, and {experiment.features.name} is not one"
+                )
         normaliser = (shape[0], 1 if feature.is_picture else shape[1], 1)
         self.register_buffer("mean", torch.zeros(normaliser))
         self.register_buffer("std", torch.ones(normaliser))
         self.register_buffer("class_weights", torch.ones(len(classes)))
         self._losses: list[Tensor] = []
-        self._seen: list[list[tuple[Tensor, Tensor]]] = [[], []]
+        self._validated: list[list[tuple[Tensor, Tensor]]] = [
+            [],
+            [],
+        ]  # (labels, probabilities) of val and train batches
 
     @property
     def precision_name(self) -> str:
@@ -74,7 +83,7 @@ class EmotionClassifier(L.LightningModule):
         return torch.cuda.get_device_name() if hardware.uses_gpu(self.experiment.fit) else "cpu"
 
     def learn_from(self, data: EmotionData) -> None:
-        """Takes from the training side, and from it alone, the normaliser and the class weights."""
+        """Sets the normaliser and the class weights from the training split alone."""
         with data.reads.purpose("normaliser"):
             mean, std = data.statistics()
         self.mean.copy_(mean.expand_as(self.mean))
@@ -88,13 +97,13 @@ class EmotionClassifier(L.LightningModule):
         return self.augment[name]  # type: ignore[return-value]
 
     def forward(self, stored: Tensor, valid: Tensor) -> Tensor:
-        """Stored features (B, C, F, T), as the cache holds them, → logits (B, classes); nothing random."""
+        """Returns logits (B, classes) for stored features (B, C, F, T), as the cache holds them; nothing is random."""
         with torch.no_grad(), torch.autocast(stored.device.type, enabled=False):
             x = self._normalised(self._sized(self.feature.present(stored), cropped_at_random=False))
         return self.network(x, valid).float()
 
     def probabilities(self, stored: Tensor, valid: Tensor) -> Tensor:
-        """The same → probabilities (B, classes)."""
+        """Returns probabilities (B, classes) for the same input."""
         return self(stored, valid).softmax(1)
 
     def _sized(self, x: Tensor, cropped_at_random: bool) -> Tensor:
@@ -117,7 +126,7 @@ class EmotionClassifier(L.LightningModule):
 
     @torch.no_grad()
     def augmented(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """A training batch as the network sees it: x (B, C, F, T), valid share (B,), soft targets (B, classes)."""
+        """Returns a training batch as the network gets it: x (B, C, F, T), valid share (B,), soft targets (B, classes)."""
         x, extent = batch.stored, batch.extent
         targets = F.one_hot(batch.labels, len(self.classes)).float()
         with torch.autocast(x.device.type, enabled=False):
@@ -137,6 +146,7 @@ class EmotionClassifier(L.LightningModule):
         self._losses = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Computes the training loss of an augmented batch: cross-entropy plus the network's own penalty."""
         x, valid, targets = self.augmented(batch)
         logits = self.network(x, valid).float()
         smoothing = self.experiment.fit.label_smoothing
@@ -146,20 +156,22 @@ class EmotionClassifier(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._seen[dataloader_idx].append((batch.labels, self.probabilities(batch.stored, batch.extent)))
+        self._validated[dataloader_idx].append((batch.labels, self.probabilities(batch.stored, batch.extent)))
 
     def on_validation_epoch_end(self) -> None:
-        """Logs loss, accuracy, f1 and uar of the validation side and of clean training clips, the loss gap, and the mean of
-        what the epoch's steps optimised (Lightning's own mean over steps costs each a millisecond)."""
-        # of all ranks' shares of each batch
+        """Logs the scores of the validation split and of clean training clips, the loss gap, and the mean training loss.
+
+        The mean is taken here: Lightning's own mean over steps costs each step a millisecond.
+        """
+        # the mean over all ranks, each of which has a part of every batch
         self.log("loss/optimised", torch.stack(self._losses).mean(), sync_dist=True)
         losses = {}
-        for side, seen in zip(("val", "train"), self._seen, strict=True):
-            labels, probabilities = (torch.cat(tensors) for tensors in zip(*seen, strict=True))
+        for split, batches in zip(("val", "train"), self._validated, strict=True):
+            labels, probabilities = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
             for name, value in metrics.scores(labels.cpu(), probabilities.cpu()).items():
-                self.log(f"{name}/{side}", value)
-                losses[f"{name}/{side}"] = value
-            seen.clear()
+                self.log(f"{name}/{split}", value)
+                losses[f"{name}/{split}"] = value
+            batches.clear()
         self.log("loss/gap", losses["loss/val"] - losses["loss/train"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -169,27 +181,27 @@ class EmotionClassifier(L.LightningModule):
         self.size = checkpoint["picture_size"]
 
     def freeze_body(self, frozen: bool) -> None:
-        """All layer groups but the head stop learning, or learn; batch norms always do."""
+        """Freezes all layer groups but the head, or unfreezes them; norms always learn."""
         norms = {id(p) for m in self.network.modules() if isinstance(m, NORMS) for p in m.parameters()}
         for group in self.network.layer_groups()[:-1]:
             for parameter in group:
                 parameter.requires_grad_(not frozen or id(parameter) in norms)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One parameter group for each layer group with and without weight decay; rates are set step by step.
+        """Makes two parameter groups of each layer group, with and without weight decay; Schedule sets the rates.
 
-        Fused, a step is one pass over the weights in place of ten: of 35 million weights on a CPU 10 ms, not 190. Lightning
-        refuses to clip gradients in mixed precision before a fused step.
+        A fused step passes over the weights once instead of ten times: 10 ms instead of 190 for 35 million weights on a
+        CPU. Lightning refuses to clip gradients in mixed precision before a fused step.
         """
         fit = self.experiment.fit
         groups = []
-        for number, parameters in enumerate(self.network.layer_groups()):
-            for decay, chosen in (
-                (fit.weight_decay, [p for p in parameters if p.ndim > 1]),
-                (0.0, [p for p in parameters if p.ndim < 2]),
+        for number, group in enumerate(self.network.layer_groups()):
+            for decay, parameters in (
+                (fit.weight_decay, [p for p in group if p.ndim > 1]),
+                (0.0, [p for p in group if p.ndim < 2]),
             ):
-                if chosen:  # a parameter of one axis is a bias or a norm's scale
-                    groups.append({"params": chosen, "weight_decay": decay, "layer_group": number})
+                if parameters:  # a parameter of one axis is a bias or a norm's scale
+                    groups.append({"params": parameters, "weight_decay": decay, "layer_group": number})
         fused = fit.clip_grad is None
         if fit.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=1.0, momentum=0.9, fused=fused)

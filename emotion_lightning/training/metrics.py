@@ -1,4 +1,4 @@
-"""Every figure that is reported comes from here: from labels and probabilities, on any number of clips."""
+"""Computes every score that is reported, from labels and probabilities of any number of clips."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import (
 
 @dataclass(frozen=True)
 class PerClass:
-    """Each (classes,); a class without a clip has recall and F1 nan."""
+    """Scores of each class, all (classes,); recall and F1 of a class without a clip are NaN."""
 
     recall: Tensor
     f1: Tensor
@@ -23,17 +23,17 @@ class PerClass:
 
 
 def scores(labels: Tensor, probabilities: Tensor) -> dict[str, float]:
-    """labels (N,) and probabilities (N, classes) → loss, accuracy, f1 (macro), uar and ece.
+    """Returns loss, accuracy, f1 (macro), uar and ece for labels (N,) and probabilities (N, classes).
 
-    loss is the mean cross-entropy in nats. f1 and uar average over the classes that occur among the labels, as
-    scikit-learn's balanced_accuracy does (UAR: unweighted average recall, the field's main figure). ece
-    is the expected calibration error (Guo et al. 2017): |confidence − accuracy| over 15 bins of equal width, weighted by clips.
+    loss is the mean cross-entropy in nats. uar is the unweighted average recall, the field's main score. f1 and uar
+    average over the classes that occur among the labels, as scikit-learn's balanced_accuracy does. ece is the expected
+    calibration error (Guo et al. 2017): |confidence − accuracy| over 15 bins of equal width, weighted by clips.
     """
     classes = per_class(labels, probabilities)
     present = classes.clips > 0
-    picked = probabilities.gather(1, labels[:, None])[:, 0].double()
+    label_probability = probabilities.gather(1, labels[:, None])[:, 0].double()
     return {
-        "loss": float(-picked.clamp(min=1e-12).log().mean()),
+        "loss": float(-label_probability.clamp(min=1e-12).log().mean()),
         "accuracy": float(multiclass_accuracy(probabilities, labels, probabilities.shape[1], average="micro")),
         "f1": float(classes.f1[present].mean()),
         "uar": float(classes.recall[present].mean()),
@@ -42,6 +42,7 @@ def scores(labels: Tensor, probabilities: Tensor) -> dict[str, float]:
 
 
 def per_class(labels: Tensor, probabilities: Tensor) -> PerClass:
+    """Returns recall, F1 and clips of each class for labels (N,) and probabilities (N, classes)."""
     count = probabilities.shape[1]
     clips = torch.bincount(labels, minlength=count)
     nan = torch.where(clips > 0, 0.0, torch.nan)
@@ -50,5 +51,5 @@ def per_class(labels: Tensor, probabilities: Tensor) -> PerClass:
 
 
 def confusion(labels: Tensor, probabilities: Tensor) -> Tensor:
-    """(classes, classes) counts: true class by row, predicted class by column."""
+    """Returns (classes, classes) counts: true class by row, predicted class by column."""
     return multiclass_confusion_matrix(probabilities, labels, probabilities.shape[1])

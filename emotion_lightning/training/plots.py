@@ -1,4 +1,4 @@
-"""Figures of one run. Colours are Okabe and Ito's, told apart by the colour-blind and in print by lines and marks."""
+"""Plots of one run, in the colours of Okabe and Ito, which the colour-blind can distinguish; print shows lines and marks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 
 def loss_gap(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> Figure:
-    """Loss of clean training clips and of the validation side by epoch, the gap between them filled; UAR below.
+    """Draws the loss of clean training clips and of the validation split by epoch, with the gap filled; UAR below.
 
     `history`: (epoch from 0, value) pairs by metric name, as MLflow keeps them.
     """
@@ -17,11 +17,11 @@ def loss_gap(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> 
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     for axes, metric in ((top, "loss"), (bottom, "uar")):
         lines = []
-        for side, colour, style, label in (
+        for split, colour, style, label in (
             ("train", BLUE, "-", "training clips, clean"),
             ("val", ORANGE, "--", "validation clips"),
         ):
-            points = sorted(history[f"{metric}/{side}"])
+            points = sorted(history[f"{metric}/{split}"])
             epochs, values = [epoch + 1 for epoch, _ in points], [value for _, value in points]
             axes.plot(epochs, values, style, color=colour, marker="." if len(epochs) < 40 else "", label=label)
             lines.append(values)
@@ -36,7 +36,7 @@ def loss_gap(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> 
 
 
 def confusion(counts: Tensor, classes: Sequence[str], title: str) -> Figure:
-    """(classes, classes) counts, true by row: shaded by the share of the row, each cell with its count."""
+    """Draws (classes, classes) counts, true class by row: shaded by the share of the row, each cell with its count."""
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
     figure = Figure(figsize=(6.4, 5.8), layout="constrained")
     axes = figure.subplots()

@@ -1,6 +1,6 @@
-"""What the stages of an experiment come to, epoch by epoch and step by step: a pure function of the settings.
+"""Learning rates, momentum and freezing by epoch and step, as a pure function of an experiment's stages.
 
-Nothing here has a state, so a resumed run needs nothing restored to go on where it was.
+Nothing here has a state, so nothing has to be restored when a run is resumed.
 """
 
 import math
@@ -26,7 +26,10 @@ class Cycle:
 
 
 def cycles(stages: Mapping[str, Stage]) -> list[Cycle]:
-    """In the order of the stages; each round is a frozen cycle, then one with every layer, where it has epochs for them."""
+    """Returns the cycles in the order of the stages: each round is a frozen cycle, then one with every layer.
+
+    A cycle without epochs is left out.
+    """
     result: list[Cycle] = []
     for stage in stages.values():
         for _ in range(stage.rounds):
@@ -43,7 +46,7 @@ def cycles(stages: Mapping[str, Stage]) -> list[Cycle]:
 
 
 def rate_and_momentum(cycle: Cycle, progress: float) -> tuple[float, float]:
-    """Factor on the peak learning rate, and beta1, at `progress` 0…1 of the cycle.
+    """Returns the factor on the peak learning rate, and beta1, at `progress` 0…1 of the cycle.
 
     one_cycle is fastai's: cosine from 1/25 up to 1 at the peak and down to 1/100 000; momentum 0.95 → 0.85 → 0.95.
     """
@@ -58,7 +61,7 @@ def rate_and_momentum(cycle: Cycle, progress: float) -> tuple[float, float]:
 
 
 def group_rates(cycle: Cycle, groups: int) -> list[float]:
-    """Peak learning rate of each layer group, from the input to the head: geometric from lr / spread up to lr."""
+    """Returns the peak learning rate of each layer group, from the input to the head: geometric from lr / spread to lr."""
     if groups == 1:
         return [cycle.lr]
     return [cycle.lr / cycle.spread ** (1 - i / (groups - 1)) for i in range(groups)]
