@@ -5,6 +5,7 @@ import os
 # Before torch is imported: two processes with two threads each take four times as long on two cores (24 s for 104 s).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from emotion_lightning.cli import main
+from emotion_lightning.config import parts
 from emotion_lightning.corpora import demo
+from emotion_lightning.tracking import shutdown
 
 REAL = Path(__file__).parents[2] / "shared" / "corpora"
 DEMO = {"speakers": 4, "takes": 1}  # 64 clips in RAVDESS's names, 64 in SAVEE's
@@ -45,6 +49,27 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test's own folder, as the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """`refusal(folder, "train", "demo", NAME="value")`: the command line in this process, with the folder as working
+    directory and these environment variables. Returns all that it printed before it ended with status 2."""
+
+    def refusal(folder: Path, *words: str, **variables: str) -> str:
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv(parts.ENVIRONMENT, "")  # so that monkeypatch removes what --parts sets
+        monkeypatch.delenv(parts.ENVIRONMENT)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["emotion-lightning", *words])
+        monkeypatch.setattr(shutdown, "leave", sys.exit)
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        assert ended.value.code == 2
+        return "".join(capfd.readouterr())
+
+    return refusal
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """The command line in processes of its own, and what they leave in a folder's store."""
 
+import functools
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +13,22 @@ from pathlib import Path
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from emotion_lightning.tracking import store
+
 REPOSITORY = Path(__file__).parent.parent
+
+
+@functools.cache
+def ready_store() -> "tempfile.TemporaryDirectory[str]":
+    """A folder with an empty store: MLflow takes seconds to make one."""
+    folder = tempfile.TemporaryDirectory()
+    store.make_local(Path(folder.name))
+    return folder
+
+
+def copy_ready_store(folder: Path) -> None:
+    """Gives the working folder an empty store of its own as mlruns/."""
+    shutil.copytree(ready_store().name, folder / "mlruns")
 
 
 def start(folder: Path, *words: str, by: Sequence[str] = (), **variables: str) -> subprocess.Popen[str]:

@@ -145,6 +145,7 @@ def test_trimming_is_librosas(wave: np.ndarray) -> None:
     np.testing.assert_array_equal(audio.trim(wave, 60), wave[start:end])
 
 
+@pytest.mark.real
 def test_trimming_is_librosas_on_real_clips(real_corpora: Path) -> None:
     """To the sample. Only a frame within float32's rounding of the threshold could differ, and none of these is."""
     trimmed = 0
@@ -301,6 +302,7 @@ def test_what_follows_a_wavs_samples_is_no_truncation(write_wav: Callable[..., P
     assert len(audio.load(path, UNTRIMMED)) == 8_000
 
 
+@pytest.mark.real
 def test_the_originals_decode_as_their_flac_copies(real_corpora: Path) -> None:
     """As distributed: stereo, extra chunks before `data`, clipped, very quiet."""
     originals = sorted(real_corpora.glob("originals/*/*.wav"))

@@ -69,6 +69,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.mark.real
 def test_the_papers_split_has_every_speaker_on_both_sides(real_corpora: Path, cache: Path) -> None:
     found = audited(real(real_corpora, cache, "paper_random"))
     speakers = finding(found, "speaker")
@@ -80,7 +81,8 @@ def test_the_papers_split_has_every_speaker_on_both_sides(real_corpora: Path, ca
     )  # actor 07's one recording under two names
 
 
-@pytest.mark.parametrize("fold", range(5))
+@pytest.mark.parametrize("fold", [0, *(pytest.param(fold, marks=pytest.mark.real) for fold in range(1, 5))])
+@pytest.mark.real
 def test_no_alarm_on_the_speaker_folds_of_the_real_clips(real_corpora: Path, cache: Path, fold: int) -> None:
     found = audited(real(real_corpora, cache, "speaker_folds", fold=fold))
     for name in ("speaker", "clip", "content", "near_equal_audio", "altered_copy"):
@@ -89,6 +91,7 @@ def test_no_alarm_on_the_speaker_folds_of_the_real_clips(real_corpora: Path, cac
     assert found.tags()["audit/speaker_overlap"].startswith("0 of ")
 
 
+@pytest.mark.real
 def test_takes_by_one_speaker_are_no_leak(real_corpora: Path, cache: Path) -> None:
     found = audited(real(real_corpora, cache, "random"))
     assert found.leaks() == []

@@ -93,6 +93,7 @@ def test_the_official_file_names_give_the_official_counts(name: str, tmp_path: P
     assert {clip.path.relative_to(tmp_path / name).as_posix() for clip in corpus.clips} == set(names)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("name", ["ravdess", "savee"])
 def test_the_real_corpora_are_complete(name: str) -> None:
     if not (SHARED / name).is_dir():

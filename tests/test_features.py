@@ -138,6 +138,7 @@ def test_the_log_mel_is_librosas(settings: dict[str, int]) -> None:
         np.testing.assert_allclose(ours[0].numpy(), theirs, atol=0.01)
 
 
+@pytest.mark.real
 def test_the_log_mel_is_librosas_on_real_clips(real_corpora: Path) -> None:
     for wave in real_waves(real_corpora, 10):
         theirs = librosa_db(wave)
@@ -199,6 +200,7 @@ def test_the_mfcc_are_librosas() -> None:
         assert_librosas_mfcc(wave)
 
 
+@pytest.mark.real
 def test_the_mfcc_are_librosas_on_real_clips(real_corpora: Path) -> None:
     for wave in real_waves(real_corpora, 10):
         assert_librosas_mfcc(wave)
@@ -229,6 +231,7 @@ def test_the_picture_is_librosas_log_mel_resized_by_torch(height: int, width: in
         assert_same_levels(stored[row, 0], theirs)
 
 
+@pytest.mark.real
 def test_the_picture_is_librosas_log_mel_resized_by_torch_on_real_clips(real_corpora: Path) -> None:
     for wave in real_waves(real_corpora, 5):
         (stored,), _ = picture.build(RATE)(*batch([wave]))

@@ -1,5 +1,6 @@
 """Which ranks a run has, from the variables that torchrun and srun set; and what is told where they contradict the settings."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,19 +76,29 @@ def test_errors_of_ranks_other_than_zero_say_whose_they_are(monkeypatch: pytest.
     assert ranks.with_rank("no corpus").startswith("rank 3 on ")
 
 
-def test_a_batch_that_ranks_cannot_share_is_told_and_leaves_no_run(tmp_path: Path) -> None:
-    said = finished(start(tmp_path, "train", "demo", "fit.devices=2", "fit.accelerator=cpu", "data.batch_size=63"), 2)
+def test_a_batch_that_ranks_cannot_share_is_told_and_leaves_no_run(
+    tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    said = refusal(tmp_path, "train", "demo", "fit.devices=2", "fit.accelerator=cpu", "data.batch_size=63")
     assert "data.batch_size: 63 cannot be shared evenly by 2 devices" in said
     assert not (tmp_path / "mlruns").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "study"])
-def test_a_contradiction_is_one_line_and_leaves_nothing(tmp_path: Path, command: str) -> None:
-    said = finished(start(tmp_path, command, "demo", **BATCH_SCRIPT), 2)
+def test_a_contradiction_is_one_line_and_leaves_nothing(
+    tmp_path: Path, refusal: Callable[..., str], command: str
+) -> None:
+    said = refusal(tmp_path, command, "demo", **BATCH_SCRIPT)
     assert "put srun before the command" in said and len(said.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_study_on_several_ranks_is_refused(tmp_path: Path) -> None:
-    said = finished(start(tmp_path, "study", "demo", **TORCHRUN), 2)
+def test_a_study_on_several_ranks_is_refused(tmp_path: Path, refusal: Callable[..., str]) -> None:
+    said = refusal(tmp_path, "study", "demo", **TORCHRUN)
     assert "a study's runs take one device each" in said
+
+
+def test_a_refusal_by_a_process_of_its_own_has_status_2(tmp_path: Path) -> None:
+    """The other refusals here are in this process."""
+    said = finished(start(tmp_path, "train", "demo", **BATCH_SCRIPT), 2)
+    assert "put srun before the command" in said and len(said.strip().splitlines()) == 1

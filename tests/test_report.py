@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from emotion_lightning.errors import UserError
 from emotion_lightning.report import formats, page, tables
-from emotion_lightning.report.collect import collect
+from emotion_lightning.report.collect import collect, parse_predictions
 from emotion_lightning.report.comparison import paired
 from emotion_lightning.report.summary import pairs, rows
 from emotion_lightning.studies import state as ledger
@@ -45,7 +45,7 @@ def write_run(client: MlflowClient, place: str, cell: PlannedCell, folder: Path,
     )
     with (folder / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["side", "corpus", "clip", "speaker", "emotion", "predicted", *CLASSES])
+        writer.writerow(["split", "corpus", "clip", "speaker", "emotion", "predicted", *CLASSES])
         for i in range(60):
             row = ["test", "demo", clips[i], speakers[i], CLASSES[labels[i]], CLASSES[probabilities[i].argmax()]]
             writer.writerow([*row, *probabilities[i]])
@@ -66,6 +66,20 @@ def write_run(client: MlflowClient, place: str, cell: PlannedCell, folder: Path,
             tracking.log_data("demo", f"digest-{side}", side, {"clips": str(count)})
     client.set_terminated(run.info.run_id, status)
     return str(run.info.run_id)
+
+
+@pytest.mark.parametrize("column", ["split", "side"])
+def test_predictions_of_old_and_new_runs_are_read(column: str, tmp_path: Path) -> None:
+    file = tmp_path / "predictions.csv"
+    lines = [
+        f"{column},corpus,clip,speaker,emotion,predicted,happy,sad",
+        "val,demo,a,s1,happy,happy,0.9,0.1",
+        "test,demo,b,s2,sad,happy,0.6,0.4",
+    ]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    predictions = parse_predictions(file)
+    assert (predictions.classes, predictions.clips, predictions.speakers) == (("happy", "sad"), ["demo/b"], ["s2"])
+    assert predictions.labels.tolist() == [1] and predictions.probabilities.tolist() == [[0.6, 0.4]]
 
 
 def made_up() -> Plan:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
-from processes import REPOSITORY, finished, has_checkpoint, runs, start, until
+from processes import REPOSITORY, copy_ready_store, finished, has_checkpoint, runs, start, until
 
 TINY = {
     "corpora": {"demo": {"speakers": 4, "takes": 1}},
@@ -30,8 +30,11 @@ STUDY = {
 }
 
 
-def prepared(folder: Path, cache: Path, study: dict | None = None, **arms: dict) -> Path:
-    """A working folder with the experiments tiny_svm and tiny_cnn, those of `arms`, and the study `tiny`."""
+def prepared(folder: Path, cache: Path, study: dict | None = None, store: bool = True, **arms: dict) -> Path:
+    """A working folder with the experiments tiny_svm and tiny_cnn, those of `arms`, the study `tiny`, and an empty store
+    unless `store` is false."""
+    if store:
+        copy_ready_store(folder)
     own = {
         "base": "tiny_cnn",
         "model": {"name": "svm"},
@@ -135,7 +138,7 @@ def test_ctrl_c_ends_the_runs_as_killed_and_says_how_to_go_on(tmp_path: Path, de
 
 @pytest.mark.slow
 def test_four_processes_into_one_fresh_store_lose_and_double_nothing(tmp_path: Path, demo_data: Path) -> None:
-    folder = prepared(tmp_path, demo_data)
+    folder = prepared(tmp_path, demo_data, store=False)
     processes = [start(folder, "train", "tiny_cnn", f"seed={seed}") for seed in range(4)]
     for process in processes:
         finished(process)

@@ -112,7 +112,7 @@ def test_a_second_machine_needs_no_store_of_its_own(tmp_path: Path, demo_data: P
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
         folder.mkdir()
-        name = write_small(folder, demo_data, **PLAIN)
+        name = write_small(folder, demo_data, store=folder == first, **PLAIN)
     for process in by_two_torchruns(first, "train", name, second=second):
         finished(process)
     assert [run.info.status for run in runs(first)] == ["FINISHED"]
@@ -123,7 +123,7 @@ def test_machines_with_different_settings_are_refused(tmp_path: Path, demo_data:
     first, second = tmp_path / "first", tmp_path / "second"
     for folder, seed in ((first, "0"), (second, "1")):
         folder.mkdir()
-        name = write_small(folder, demo_data, seed=seed, **PLAIN)
+        name = write_small(folder, demo_data, store=folder == first, seed=seed, **PLAIN)
     for process in by_two_torchruns(first, "train", name, second=second):
         assert "rank 1 on" in (said := finished(process, 1)) and "differ in: settings" in said
     (run,) = runs(first)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Fa
 
 
 def write_named(folder: Path, cache: Path, name: str) -> str:
-    write_small(folder, cache, **LONG)
+    write_small(folder, cache, store=False, **LONG)
     (folder / "small.yaml").rename(folder / f"{name}.yaml")
     return f"{name}.yaml"
 
@@ -196,7 +196,7 @@ def test_a_run_whose_server_stays_away_is_whole_on_disk_and_is_imported_once(
 
 
 def test_a_study_its_report_and_a_comparison_work_at_the_server(up: Server, tmp_path: Path, demo_data: Path) -> None:
-    folder = prepared(tmp_path, demo_data, {**STUDY, "protocols": {"speaker_folds": {"folds": 2}}})
+    folder = prepared(tmp_path, demo_data, {**STUDY, "protocols": {"speaker_folds": {"folds": 2}}}, store=False)
     finished(at(up, folder, "study", "tiny", "--jobs", "2"))
     before = table(folder)
     assert before.count("tiny_svm") and before.count("tiny_cnn")
@@ -215,9 +215,11 @@ def test_a_study_its_report_and_a_comparison_work_at_the_server(up: Server, tmp_
 
 
 @pytest.mark.parametrize("words", ["train small.yaml", "study tiny", "report tiny", "compare a b", "import-run x"])
-def test_a_server_that_is_away_is_told_of_in_one_line(tmp_path: Path, demo_data: Path, words: str) -> None:
-    write_small(prepared(tmp_path, demo_data), demo_data)
+def test_a_server_that_is_away_is_told_of_in_one_line(
+    tmp_path: Path, demo_data: Path, refusal: Callable[..., str], words: str
+) -> None:
+    write_small(prepared(tmp_path, demo_data, store=False), demo_data, store=False)
     uri = f"http://127.0.0.1:{free_port()}"
-    said = finished(start(tmp_path, *words.split(), MLFLOW_TRACKING_URI=uri), 2)
+    said = refusal(tmp_path, *words.split(), MLFLOW_TRACKING_URI=uri)
     assert f"error: the MLflow server at {uri} does not answer (connection refused): start it, or unset" in said
     assert said.count("\n") == 1 and not (tmp_path / "mlruns" / "outbox").exists()

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 from mlflow.tracking import MlflowClient
+from processes import copy_ready_store
 from rich.console import Console
 
 from emotion_lightning.config import loader as settings
@@ -45,6 +46,7 @@ def small(cache: Path, **overrides: str) -> Experiment:
 def workplace(tmp_path_factory: pytest.TempPathFactory):
     """A folder of its own that holds mlruns/ for all tests here, since making a fresh store takes seconds."""
     before, folder = Path.cwd(), tmp_path_factory.mktemp("workplace")
+    copy_ready_store(folder)
     os.chdir(folder)
     yield folder
     os.chdir(before)
@@ -325,6 +327,7 @@ def test_training_that_was_killed_after_its_last_epoch_does_not_train_on(
 
 
 @pytest.mark.slow
+@pytest.mark.real
 def test_the_papers_split_flatters_the_svm_on_the_real_clips(
     workplace: Path, real_corpora: Path, tmp_path: Path
 ) -> None:

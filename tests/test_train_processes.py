@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from processes import finished, has_checkpoint, runs, start, until
+from processes import copy_ready_store, finished, has_checkpoint, runs, start, until
 from test_train import small
 
 
-def write_small(folder: Path, cache: Path, **overrides: str) -> str:
-    """The small experiment as a YAML file in the folder; returns its name."""
+def write_small(folder: Path, cache: Path, store: bool = True, **overrides: str) -> str:
+    """The small experiment as a YAML file in the folder, which gets an empty store unless `store` is false; returns its name."""
+    if store and not (folder / "mlruns").exists():
+        copy_ready_store(folder)
     tree = small(cache, **overrides).model_dump(mode="json")
     del tree["name"]
     (folder / "small.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
