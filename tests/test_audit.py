@@ -309,7 +309,7 @@ def test_a_normaliser_that_reads_the_test_side_is_seen(
     honest, _ = build(chosen, Console(quiet=True))
     assert honest.saw("normaliser", "train") == len(honest.split.train)
     assert honest.saw("normaliser", "test") == honest.saw("normaliser", "val") == 0
-    monkeypatch.setattr("emotion_lightning.train.EmotionData", PeekingData)
+    monkeypatch.setattr("emotion_lightning.training.build.EmotionData", PeekingData)
     peeking, _ = build(chosen, Console(quiet=True))
     assert peeking.saw("normaliser", "test") == len(peeking.split.test)
     said = io.StringIO()

@@ -77,9 +77,10 @@ def test_errors_of_ranks_other_than_zero_say_whose_they_are(monkeypatch: pytest.
 
 
 def test_a_batch_that_ranks_cannot_share_is_told_and_leaves_no_run(
-    tmp_path: Path, refusal: Callable[..., str]
+    tmp_path: Path, demo_data: Path, refusal: Callable[..., str]
 ) -> None:
-    said = refusal(tmp_path, "train", "demo", "fit.devices=2", "fit.accelerator=cpu", "data.batch_size=63")
+    corpus = ("corpora.demo.speakers=4", "corpora.demo.takes=1", f"data.cache={demo_data}")
+    said = refusal(tmp_path, "train", "demo", "fit.devices=2", "fit.accelerator=cpu", "data.batch_size=63", *corpus)
     assert "data.batch_size: 63 cannot be shared evenly by 2 devices" in said
     assert not (tmp_path / "mlruns").exists()
 

@@ -167,8 +167,8 @@ def test_leaky_rows_puts_rows_of_one_clip_on_both_sides_and_only_when_told_to(de
     assert sum(len(made.split.side(side)) for side in SIDES) == 4 * 128 == len(made.clips)
     train, test = ({made.clips[i].id.split("#")[0] for i in made.split.side(s)} for s in ("train", "test"))
     assert len(test & train) > 0.9 * len(test)
-    assert experiment(demo_data, told).is_leaky and experiment(demo_data, told).mark == "DEMO · LEAKY · "
-    assert experiment(demo_data, {"name": "random"}).mark == "DEMO · "
+    assert experiment(demo_data, told).is_leaky and experiment(demo_data, told).title_prefix == "DEMO · LEAKY · "
+    assert experiment(demo_data, {"name": "random"}).title_prefix == "DEMO · "
 
 
 def test_labels_can_be_merged_and_left_out(demo_data: Path) -> None:

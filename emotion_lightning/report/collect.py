@@ -164,12 +164,25 @@ def read_run(client: MlflowClient, cell: PlannedCell, run: Run) -> Finished:
 
 
 def read_predictions(run: Run) -> Predictions:
-    """The test side of the predictions that a run keeps."""
+    """Reads the test split of the predictions that a run keeps.
+
+    Raises:
+        UserError: the run has no predictions.csv.
+    """
     try:
         file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="predictions.csv")
     except Exception as error:  # a store says that an artifact is missing in errors of its own
         raise UserError(f"run {run.info.run_id[:8]} ({run.info.status}) keeps no predictions.csv") from error
-    with Path(file).open(encoding="utf-8", newline="") as stream:
+    return parse_predictions(Path(file))
+
+
+def parse_predictions(file: Path) -> Predictions:
+    """Reads the test split of a predictions.csv.
+
+    Its columns are split, corpus, clip, speaker, emotion, predicted, and one for each class. They are read by position,
+    because older runs call the first column `side`.
+    """
+    with file.open(encoding="utf-8", newline="") as stream:
         header, *rows = csv.reader(stream)
     classes = tuple(header[6:])
     rows = [row for row in rows if row[0] == "test"]
