@@ -130,4 +130,4 @@ def _ready(data: EmotionData, model: EmotionClassifier) -> tuple[Tensor, Tensor,
     batches = [data.gather(index, torch.device("cpu")) for index in torch.from_numpy(data.split.train).split(64)]
     with torch.no_grad():
         x = torch.cat([model._normalised(model._sized(model.feature.present(b.stored), False)) for b in batches])
-    return x, torch.cat([b.extent for b in batches]), torch.cat([b.labels for b in batches])
+    return x, torch.cat([b.valid for b in batches]), torch.cat([b.labels for b in batches])

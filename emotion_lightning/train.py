@@ -56,9 +56,9 @@ def train(
 
     # Audit of the split
     findings = audit(data)
-    findings.stop_if_broken()
+    findings.raise_if_broken()
     for leak in findings.leaks() if not experiment.is_leaky else ():
-        console.print(f"[yellow]audit:[/] {leak}: {leak.what} ({leak.example}); `make audit` tells more")
+        console.print(f"[yellow]audit:[/] {leak}: {leak.label} ({leak.example}); `make audit` tells more")
 
     all_tags = {**run_tags(experiment, data, model), **findings.tags(), **(tags or {})}
     with tracking.run(experiment, all_tags, resume) as tracked:

@@ -51,7 +51,7 @@ def audited(chosen: Experiment) -> Audit:
 
 
 def finding(found: Audit, name: str, side: str = "test") -> Finding:
-    return next(f for f in found.findings if (f.name, f.side) == (name, side))
+    return next(f for f in found.findings if (f.name, f.split) == (name, side))
 
 
 # ---------------------------------------------------------------- the real clips
@@ -73,10 +73,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_papers_split_has_every_speaker_on_both_sides(real_corpora: Path, cache: Path) -> None:
     found = audited(real(real_corpora, cache, "paper_random"))
     speakers = finding(found, "speaker")
-    assert (speakers.clips, speakers.of, speakers.verdict) == (96, 96, "told")
-    assert found.tags()["audit/speaker_overlap"] == "96 of 96 test clips (told)"
+    assert (speakers.clips, speakers.total, speakers.verdict) == (96, 96, "allowed")
+    assert found.tags()["audit/speaker_overlap"] == "96 of 96 test clips (allowed)"
     assert found.leaks() == []
-    assert found.doubles == (
+    assert found.duplicates == (
         "03-01-03-01-02-01-07 = 03-01-03-01-02-02-07",
     )  # actor 07's one recording under two names
 
@@ -188,13 +188,13 @@ def test_a_copied_file_is_found_and_stops_the_run(tmp_path: Path, demo_data: Pat
     assert (
         finding(found, "content").verdict == "BROKEN"
     )  # each protocol keeps equal audio together; this split is bent
-    with pytest.raises(UserError, match="6 of 6 test clips share equal audio with another side"):
-        found.stop_if_broken()
+    with pytest.raises(UserError, match="6 of 6 test clips share equal audio with another split"):
+        found.raise_if_broken()
 
 
 def test_copies_stay_together_where_the_protocol_has_its_way(tmp_path: Path, demo_data: Path) -> None:
     found = audited(planted(tmp_path, demo_data, as_it_is))
-    assert finding(found, "content").clips == 0 and len(found.doubles) == 6
+    assert finding(found, "content").clips == 0 and len(found.duplicates) == 6
 
 
 def test_clips_without_copies_give_no_alarm(demo_data: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_broken_promise_stops_the_run_before_it_is_opened(
     name = protocol_of_ones_own(tmp_path / "parts", monkeypatch, '("speaker",)')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UserError, match=rf"audit: protocol {name} promises otherwise, but .* test clips share speakers"
+        UserError, match=rf"audit: protocol {name} does not keep its promise: .* test clips share speakers"
     ):
         train(experiment({"demo": DEMO}, demo_data, name), Console(quiet=True))
     assert not (tmp_path / "mlruns").exists()
@@ -264,7 +264,7 @@ def test_a_recording_on_training_and_validation_side_stops_the_run(tmp_path: Pat
     data.split = type(data.split)(np.setdiff1d(rest, others[:20]), data.split.test, others[:20])
     found = audit(data)
     assert finding(found, "content", "test").clips == 0
-    assert [(f.name, f.side, f.clips) for f in found.broken()] == [("content", "val", 6)]
+    assert [(f.name, f.split, f.clips) for f in found.broken()] == [("content", "val", 6)]
     assert found.tags()["audit/val_content_overlap"] == "6 of 6 val clips (BROKEN)"
 
 
@@ -307,11 +307,11 @@ def test_a_normaliser_that_reads_the_test_side_is_seen(
 ) -> None:
     chosen = experiment({"demo": DEMO}, demo_data, model={"name": "small_cnn"})
     honest, _ = build(chosen, Console(quiet=True))
-    assert honest.saw("normaliser", "train") == len(honest.split.train)
-    assert honest.saw("normaliser", "test") == honest.saw("normaliser", "val") == 0
+    assert honest.count_reads("normaliser", "train") == len(honest.split.train)
+    assert honest.count_reads("normaliser", "test") == honest.count_reads("normaliser", "val") == 0
     monkeypatch.setattr("emotion_lightning.training.build.EmotionData", PeekingData)
     peeking, _ = build(chosen, Console(quiet=True))
-    assert peeking.saw("normaliser", "test") == len(peeking.split.test)
+    assert peeking.count_reads("normaliser", "test") == len(peeking.split.test)
     said = io.StringIO()
     assert show(chosen, Console(file=said, width=160))
     assert "the normaliser read test clips" in said.getvalue()

@@ -22,7 +22,7 @@ from emotion_lightning.corpora import EMOTIONS, open_corpus
 from emotion_lightning.data import audio, cache
 from emotion_lightning.data.datamodule import IMAGENET, EmotionData
 from emotion_lightning.errors import UserError
-from emotion_lightning.protocols import SIDES
+from emotion_lightning.protocols import SPLITS
 
 CPU = torch.device("cpu")
 RAVDESS_CODES = dict(zip(("01", "02", "03", "04", "05", "06", "07", "08"), EMOTIONS[:8], strict=True))
@@ -95,7 +95,7 @@ def emotion_of(path: Path) -> str:
 def test_the_demo_corpus_is_split_as_its_protocol_says(demo_data: Path) -> None:
     data = ready(experiment(demo_data, demo_data, corpora={"demo": DEMO}))
     assert len(data.clips) == 128
-    sides = [set(data.split.side(side).tolist()) for side in SIDES]
+    sides = [set(data.split.indices(side).tolist()) for side in SPLITS]
     assert all(sides)
     assert set.union(*sides) == set(range(128))
     assert sum(map(len, sides)) == 128
@@ -116,7 +116,7 @@ def test_the_five_folds_test_every_clip_once(demo_data: Path) -> None:
 def test_the_protocols_own_settings_reach_it(corpora: Path) -> None:
     protocol = {"name": "paper_random", "val_share": 0.25, "test_share": 0.5}
     data = ready(experiment(corpora, protocol=protocol))
-    assert [len(data.split.side(side)) for side in SIDES] == [12, 12, 24]
+    assert [len(data.split.indices(side)) for side in SPLITS] == [12, 12, 24]
     protocol = {"name": "paper_random", "val_share": 0.25, "test_share": 0.5, "split_seed": 1}
     assert ready(experiment(corpora, protocol=protocol)).split.test.tolist() != data.split.test.tolist()
 
@@ -130,7 +130,7 @@ def test_a_recording_that_is_there_twice_stands_on_one_side(tmp_path: Path) -> N
         data = ready(experiment(tmp_path, protocol=protocol))
         rows = {i for i, clip in enumerate(data.clips) if clip.path in twins}
         assert len(rows) == 2
-        assert sum(rows <= set(data.split.side(side).tolist()) for side in SIDES) == 1
+        assert sum(rows <= set(data.split.indices(side).tolist()) for side in SPLITS) == 1
 
 
 def test_labels_are_the_files_own_in_the_vocabularys_order(corpora: Path) -> None:
@@ -162,8 +162,8 @@ def test_a_batch_holds_its_clips_features_from_whichever_corpus(corpora: Path) -
     index = torch.from_numpy(np.random.default_rng(0).permutation(76))
     for part in (index, index[:5], torch.tensor([3, 3]), torch.tensor([75])):
         batch = data.gather(part, CPU)
-        assert torch.equal(batch.rows, part)
-        for i, label, stored, extent in zip(part.tolist(), batch.labels, batch.stored, batch.extent, strict=True):
+        assert torch.equal(batch.indices, part)
+        for i, label, stored, extent in zip(part.tolist(), batch.labels, batch.stored, batch.valid, strict=True):
             values, valid = rows[data.clips[i].path]
             assert torch.equal(stored, values)
             assert extent == valid
@@ -191,15 +191,15 @@ def test_waveforms_are_padded_with_zeros_and_give_the_cached_features(corpora: P
     data = ready(experiment(corpora, **TWO))
     index = torch.tensor([0, 60, 7, 75, 7])
     batch, cached = data.gather_waveforms(index, CPU), data.gather(index, CPU)
-    assert batch.stored.shape == (5, int(batch.extent.max()))
-    for i, wave, length in zip(index.tolist(), batch.stored, batch.extent.tolist(), strict=True):
+    assert batch.waveforms.shape == (5, int(batch.lengths.max()))
+    for i, wave, length in zip(index.tolist(), batch.waveforms, batch.lengths.tolist(), strict=True):
         heard = audio.load(data.clips[i].path, Audio())
         assert length == len(heard)
         np.testing.assert_allclose(wave[:length].numpy(), heard, atol=1e-4 * np.abs(heard).max())
         assert not wave[length:].any()
-    stored, valid = data.feature(batch.stored, batch.extent)
+    stored, valid = data.feature(batch.waveforms, batch.lengths)
     torch.testing.assert_close(stored, cached.stored, atol=0.01, rtol=1e-4)
-    torch.testing.assert_close(valid, cached.extent)
+    torch.testing.assert_close(valid, cached.valid)
     assert torch.equal(batch.labels, cached.labels)
 
 
@@ -312,15 +312,15 @@ def test_bad_clips_are_left_out_and_listed_where_they_may_be_skipped(spoilt: tup
     assert len(data.clips) == 76 - 3
     assert not {clip.path for clip in data.clips} & set(bad)
     assert [line.partition(": ")[0] for line in data.bad_clips] == [str(path) for path in bad]
-    assert sum(len(data.split.side(side)) for side in SIDES) == 73
+    assert sum(len(data.split.indices(side)) for side in SPLITS) == 73
     assert [data.classes[label] for label in data.labels] == [emotion_of(clip.path) for clip in data.clips]
     for i in range(73):  # no clip took the place of a bad one
         wave = audio.load(data.clips[i].path, Audio())
         stored, valid = data.feature(torch.from_numpy(wave)[None], torch.tensor([len(wave)]))
         batch = data.gather(torch.tensor([i]), CPU)
         assert (stored - batch.stored).abs().mean() < 0.02
-        torch.testing.assert_close(batch.extent, valid)
-        assert data.gather_waveforms(torch.tensor([i]), CPU).extent.tolist() == [len(wave)]
+        torch.testing.assert_close(batch.valid, valid)
+        assert data.gather_waveforms(torch.tensor([i]), CPU).lengths.tolist() == [len(wave)]
 
 
 @pytest.mark.parametrize("on_bad_clip", ["stop", "skip"])
@@ -353,7 +353,7 @@ def test_one_corpus_of_bad_clips_alone_leaves_the_other(tmp_path: Path) -> None:
     assert {clip.corpus for clip in data.clips} == {"savee"}
     assert len(data.bad_clips) == 48
     wave = audio.load(data.clips[5].path, Audio())
-    assert data.gather_waveforms(torch.tensor([5]), CPU).extent.tolist() == [len(wave)]
+    assert data.gather_waveforms(torch.tensor([5]), CPU).lengths.tolist() == [len(wave)]
 
 
 def test_an_empty_side_is_told(tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ def test_a_corpus_with_fewer_clips_of_an_emotion_than_folds_is_split_or_told(cor
         data = ready(experiment(corpora, corpora=TWO["corpora"]))
     except UserError:
         return
-    assert all(len(data.split.side(side)) for side in SIDES)
+    assert all(len(data.split.indices(side)) for side in SPLITS)
 
 
 def test_setting_up_twice_changes_nothing(corpora: Path) -> None:
@@ -381,7 +381,7 @@ def test_setting_up_twice_changes_nothing(corpora: Path) -> None:
 
 def test_the_digest_names_the_clips_of_a_side_and_their_features(corpora: Path) -> None:
     def digest(*sides: str, **changes: Any) -> str:
-        return ready(experiment(corpora, **changes)).digest(*(sides or SIDES))
+        return ready(experiment(corpora, **changes)).digest(*(sides or SPLITS))
 
     same = [digest(), digest(), digest(seed=5), digest(data={"batch_size": 16})]
     other = [
@@ -437,7 +437,7 @@ def test_every_feature_goes_through(demo_data: Path) -> None:
         batch = data.gather(torch.from_numpy(data.split.train), CPU)
         shown = (data.feature.present(batch.stored) - mean) / std
         assert shown.isfinite().all()
-        if batch.extent.min() == 1:  # no padding: then the normalised training side has mean 0 and deviation 1
+        if batch.valid.min() == 1:  # no padding: then the normalised training side has mean 0 and deviation 1
             shown = shown[(std != 1).expand_as(shown)]  # values that never vary are left as they are
             assert shown.mean().item() == pytest.approx(0, abs=1e-3)
             assert shown.std().item() == pytest.approx(1, abs=0.02)

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from emotion_lightning.config import loader as settings
-from emotion_lightning.data.datamodule import Batch
+from emotion_lightning.data.datamodule import FeatureBatch
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import log_mel
 from emotion_lightning.models import svm
@@ -22,16 +22,16 @@ from emotion_lightning.training import estimator_file
 from emotion_lightning.training.estimator import EmotionEstimator, temperature
 
 
-def clips(classes: int, count: int, seed: int) -> Batch:
+def clips(classes: int, count: int, seed: int) -> FeatureBatch:
     """`count` clips whose features tell `classes` classes apart, if not well."""
     chance = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes
     stored = torch.randn(count, 1, 5, 8, generator=chance)
     stored += 0.5 * torch.nn.functional.one_hot(labels, 5)[:, None, :, None]
-    return Batch(torch.arange(count), labels, stored, torch.ones(count))
+    return FeatureBatch(torch.arange(count), labels, stored, torch.ones(count))
 
 
-def fitted(classifier: Any, train: Batch, val: Batch, classes: int = 3) -> EmotionEstimator:
+def fitted(classifier: Any, train: FeatureBatch, val: FeatureBatch, classes: int = 3) -> EmotionEstimator:
     pipeline = make_pipeline(FunctionTransformer(svm.mean), classifier)
     feature = log_mel.build(16_000, bands=5, frames=8)
     model = EmotionEstimator(settings.load("demo_svm"), feature, pipeline, "abcdefgh"[:classes])
@@ -43,7 +43,7 @@ def test_decision_values_become_probabilities_with_the_temperature_of_least_loss
     train, val = clips(3, 90, 0), clips(3, 60, 1)
     model = fitted(RidgeClassifier(), train, val)
     logits = torch.from_numpy(model.estimator.decision_function(val.stored.numpy())).float()
-    found = model.probabilities(val.stored, val.extent)
+    found = model.probabilities(val.stored, val.valid)
     torch.testing.assert_close(found, (logits / model.temperature).softmax(1))
     losses = [float(torch.nn.functional.cross_entropy(logits / t, val.labels)) for t in np.geomspace(0.02, 50, 200)]
     ours = float(-found.gather(1, val.labels[:, None]).log().mean())
@@ -55,7 +55,7 @@ def test_probabilities_of_the_estimators_own_are_left_as_they_are() -> None:
     train, val = clips(3, 90, 0), clips(3, 60, 1)
     model = fitted(LogisticRegression(), train, val)
     expected = torch.from_numpy(model.estimator.predict_proba(val.stored.numpy())).float()
-    torch.testing.assert_close(model.probabilities(val.stored, val.extent), expected)
+    torch.testing.assert_close(model.probabilities(val.stored, val.valid), expected)
 
 
 @pytest.mark.parametrize("classifier", [RidgeClassifier(), LogisticRegression(), DummyClassifier(strategy="prior")])
@@ -98,8 +98,8 @@ def test_a_kept_estimator_gives_the_same_probabilities(classifier: Any, tmp_path
         model.classes,
         model.temperature,
     )
-    expected = model.probabilities(val.stored, val.extent)
-    torch.testing.assert_close(loaded.probabilities(val.stored, val.extent), expected, rtol=0, atol=0)
+    expected = model.probabilities(val.stored, val.valid)
+    torch.testing.assert_close(loaded.probabilities(val.stored, val.valid), expected, rtol=0, atol=0)
 
 
 def test_a_kept_estimator_names_no_module_of_ours_but_models(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from emotion_lightning.data.datamodule import Batch
 from emotion_lightning.train import build
 from emotion_lightning.training.classifier import EmotionClassifier
 
@@ -63,7 +62,7 @@ def step(cache: Path, **options: str) -> Tensor:
     classifier.train()
     with FakeTensorMode(), NoWayBack():
         on_fake_gpu(classifier)
-        fake = Batch(real.rows, *(torch.empty(t.shape, dtype=t.dtype, device=GPU) for t in real[1:]))
+        fake = type(real)(real.indices, *(torch.empty(t.shape, dtype=t.dtype, device=GPU) for t in real[1:]))
         return classifier.training_step(fake, 0)
 
 

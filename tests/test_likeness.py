@@ -18,20 +18,20 @@ RATE = 16_000
 def test_two_voices_are_not_alike_and_a_voice_is_like_itself(demo_data: Path) -> None:
     files = sorted(demo.prepare(demo_data, **DEMO).rglob("*.wav"))[::8]
     waves = [soundfile.read(file, dtype="float32")[0] for file in files]
-    heard = [harmonics.heard(wave, RATE) for wave in waves]
-    assert harmonics.likeness(heard[0], heard[0]) == pytest.approx(1, abs=1e-3)
+    heard = [harmonics.harmonic_spectrum(wave, RATE) for wave in waves]
+    assert harmonics.similarity(heard[0], heard[0]) == pytest.approx(1, abs=1e-3)
     speakers = [file.stem.split("-")[-1] for file in files]
     others = [h for h, speaker in zip(heard, speakers, strict=True) if speaker != speakers[0]]
-    assert others and all(harmonics.likeness(heard[0], other) < 0.77 for other in others)
-    silence = harmonics.heard(np.zeros(RATE, np.float32), RATE)
-    assert harmonics.likeness(silence, heard[0]) < 0.5  # like nothing, and no fault
+    assert others and all(harmonics.similarity(heard[0], other) < 0.77 for other in others)
+    silence = harmonics.harmonic_spectrum(np.zeros(RATE, np.float32), RATE)
+    assert harmonics.similarity(silence, heard[0]) < 0.5  # like nothing, and no fault
 
 
 MANY = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from emotion_lightning.audit.leakage import examine, sounds
+from emotion_lightning.audit.leakage import key_overlaps, similar_pairs
 from emotion_lightning.corpora import EMOTIONS, Clip
 from emotion_lightning.protocols import Split
 count = int(sys.argv[1])
@@ -51,9 +51,10 @@ prints.flush()
 del prints
 prints = np.load(sys.argv[2], mmap_mode="r")
 start = time.perf_counter()
-found = examine(clips, sides, "random")
+found = key_overlaps(clips, sides, "random")
 heard = []
-matches = sounds(clips, sides, lambda index: prints[index], lambda i: heard.append(i) or waves[(i % (count // 2)) % 64], 16_000)
+load_waveform = lambda i: heard.append(i) or waves[(i % (count // 2)) % 64]
+matches = similar_pairs(clips, sides, lambda index: prints[index], load_waveform, 16_000)
 seconds = time.perf_counter() - start
 alike = {m.a for m in matches if m.b == m.a - count // 2}
 assert set(planted.tolist()) <= alike, (len(planted), len(alike))

@@ -26,7 +26,7 @@ from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
 from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError
-from emotion_lightning.protocols import SIDES, Split, in_order, linked, promises, random
+from emotion_lightning.protocols import SPLITS, Split, in_order, linked, promises, random
 
 NAMES = [name for name in parts.names("protocols") if name != "leaky_rows"]
 ON_PROTOCOLS = pytest.mark.parametrize("name", NAMES)
@@ -65,7 +65,7 @@ def split(name: str, clips: Sequence[Clip], **args: Any) -> Split:
 
 def sides(name: str, clips: Sequence[Clip], **args: Any) -> tuple[tuple[int, ...], ...]:
     made = split(name, clips, **args)
-    return tuple(tuple(made.side(side).tolist()) for side in SIDES)
+    return tuple(tuple(made.indices(side).tolist()) for side in SPLITS)
 
 
 def by_id(name: str, clips: Sequence[Clip], **args: Any) -> list[set[tuple[str, str]]]:
@@ -99,8 +99,8 @@ def refusal(name: str, clips: Sequence[Clip], **args: Any) -> str:
 def sides_by(made: Split, clips: Sequence[Clip], key: Callable[[Clip], Hashable]) -> dict[Hashable, set[str]]:
     """Key → the sides on which clips of that key stand."""
     where = defaultdict(set)
-    for side in SIDES:
-        for i in made.side(side):
+    for side in SPLITS:
+        for i in made.indices(side):
             where[key(clips[i])].add(side)
     return where
 
@@ -139,12 +139,12 @@ def test_three_sides_share_out_the_clips(name: str, seed: int, one: int, two: in
     clips = voices("one", one, takes) + voices("two", two, takes)
     clips = voices("ravdess", 24, takes) if name == "published_folds" else clips
     made = split(name, clips, split_seed=seed)
-    assert np.concatenate([made.side(side) for side in SIDES]).size == len(clips)
-    assert sorted(i for side in SIDES for i in made.side(side).tolist()) == list(range(len(clips)))
-    for side in SIDES:
-        assert made.side(side).size > 0
-        assert made.side(side).dtype == np.int64
-        assert (np.diff(made.side(side)) > 0).all()
+    assert np.concatenate([made.indices(side) for side in SPLITS]).size == len(clips)
+    assert sorted(i for side in SPLITS for i in made.indices(side).tolist()) == list(range(len(clips)))
+    for side in SPLITS:
+        assert made.indices(side).size > 0
+        assert made.indices(side).dtype == np.int64
+        assert (np.diff(made.indices(side)) > 0).all()
     assert made.train.size >= made.val.size
     assert all(broken(made, clips, field) == [] for field in promises(name))
 
@@ -160,7 +160,7 @@ def test_each_clip_is_tested_in_one_fold_and_every_fold_keeps_the_promise(name: 
         assert sorted(np.concatenate([fold.train, fold.val, fold.test]).tolist()) == list(range(len(clips)))
         assert all(broken(fold, clips, field) == [] for field in promises(name))
         if name not in NOT_STRATIFIED:
-            assert all({clips[i].emotion for i in fold.side(side)} == set(EMOTIONS) for side in SIDES)
+            assert all({clips[i].emotion for i in fold.indices(side)} == set(EMOTIONS) for side in SPLITS)
 
 
 @ON_PROTOCOLS

@@ -30,11 +30,11 @@ from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
 from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError
-from emotion_lightning.protocols import SIDES, Split, published_folds
+from emotion_lightning.protocols import SPLITS, Split, published_folds
 
 
 def values(made: Split, side: str, clips: list[Clip], field: str) -> set[str]:
-    return {getattr(clips[i], field) for i in made.side(side)}
+    return {getattr(clips[i], field) for i in made.indices(side)}
 
 
 @pytest.mark.parametrize("name", ["speaker_folds", "random", "text_independent"])
@@ -87,7 +87,7 @@ def test_speaker_folds_go_by_speaker_and_not_by_clip() -> None:
     """The share that validates is a sixth of what is not tested: of 24 + 4 speakers about 6, 4 and 18."""
     clips = voices("ravdess", 24) + voices("savee", 4)
     made = split("speaker_folds", clips)
-    count = {side: len(values(made, side, clips, "speaker")) for side in SIDES}
+    count = {side: len(values(made, side, clips, "speaker")) for side in SPLITS}
     assert count["test"] in (5, 6)
     assert count["val"] in (3, 4, 5)
 
@@ -113,7 +113,7 @@ def test_too_little_for_three_sides_is_refused_or_split_but_does_not_crash(
     except UserError as error:
         assert str(error).startswith("protocol.")
     else:
-        assert all(made.side(side).size for side in SIDES)
+        assert all(made.indices(side).size for side in SPLITS)
 
 
 # ---------------------------------------------------------------- paper_random
@@ -123,9 +123,9 @@ def test_paper_random_is_90_5_5_of_the_papers_clips() -> None:
     clips = voices("ravdess", 24, 8)[:1440] + voices("savee", 4, 15)
     assert len(clips) == 1920
     made = split("paper_random", clips)
-    assert [made.side(side).size for side in SIDES] == [1728, 96, 96]
+    assert [made.indices(side).size for side in SPLITS] == [1728, 96, 96]
     assert {frozenset(where) for where in sides_by(made, clips, lambda clip: clip.corpus).values()} == {
-        frozenset(SIDES)
+        frozenset(SPLITS)
     }
     assert any(len(where) > 1 for where in sides_by(made, clips, lambda clip: clip.speaker).values())
 
@@ -355,8 +355,8 @@ def test_two_sentences_and_120_leave_every_emotion_and_corpus_on_all_sides(seed:
     assert len(made) == 2
     for fold in made:
         assert broken(fold, clips, "sentence") == []
-        for side in SIDES:
-            assert {(clips[i].corpus, clips[i].emotion) for i in fold.side(side)} == {
+        for side in SPLITS:
+            assert {(clips[i].corpus, clips[i].emotion) for i in fold.indices(side)} == {
                 (clip.corpus, clip.emotion) for clip in clips
             }
 
@@ -364,7 +364,7 @@ def test_two_sentences_and_120_leave_every_emotion_and_corpus_on_all_sides(seed:
 def test_validation_has_sentences_of_its_own_where_there_are_enough_and_only_there() -> None:
     clips = RAVDESS + SAVEE
     made = split("text_independent", clips)
-    texts = {side: {(clips[i].corpus, clips[i].sentence) for i in made.side(side)} for side in SIDES}
+    texts = {side: {(clips[i].corpus, clips[i].sentence) for i in made.indices(side)} for side in SPLITS}
     shared = texts["train"] & texts["val"]
     assert {corpus for corpus, _ in shared} == {"ravdess"}
     assert len(shared) == 1
@@ -437,20 +437,20 @@ def test_each_corpus_is_left_out_in_the_fold_of_its_number() -> None:
     assert [values(fold, "test", clips, "corpus") for fold in made] == [{"one"}, {"third"}, {"two"}]
     for fold in made:
         assert broken(fold, clips, "corpus") == broken(fold, clips, "speaker") == []
-        assert all(values(fold, side, clips, "emotion") == set(EMOTIONS[2:6]) for side in SIDES)
+        assert all(values(fold, side, clips, "emotion") == set(EMOTIONS[2:6]) for side in SPLITS)
         assert values(fold, "train", clips, "speaker").isdisjoint(values(fold, "val", clips, "speaker"))
 
 
 def test_only_clips_of_shared_emotions_stand_on_a_side_and_all_of_them_do() -> None:
     clips = CLIPS + THIRD
     made = split("cross_corpus", clips, test=["third"])
-    kept = sorted(i for side in SIDES for i in made.side(side).tolist())
+    kept = sorted(i for side in SPLITS for i in made.indices(side).tolist())
     assert kept == [i for i, clip in enumerate(clips) if clip.emotion in EMOTIONS[2:6]]
 
 
 def test_corpora_that_are_named_nowhere_stand_on_no_side() -> None:
     made = split("cross_corpus", CLIPS + THIRD, test=["two"], train=["one"])
-    assert sorted(i for side in SIDES for i in made.side(side).tolist()) == list(range(len(CLIPS)))
+    assert sorted(i for side in SPLITS for i in made.indices(side).tolist()) == list(range(len(CLIPS)))
 
 
 def test_a_named_corpus_wins_and_may_be_written_without_brackets() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import DEMO, tone
 
-from emotion_lightning.augment import Rows
+from emotion_lightning.augment import OfflineAugmentation
 from emotion_lightning.augment.copies import shifted
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
@@ -17,7 +17,7 @@ from emotion_lightning.config.schema import Experiment
 from emotion_lightning.data import offline_augmentation as rows
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.errors import UserError
-from emotion_lightning.protocols import SIDES
+from emotion_lightning.protocols import SPLITS
 
 RATE = 16_000
 MAKERS = [name for name in parts.names("augment") if parts.entry("augment", name)().stage == "rows"]
@@ -44,8 +44,8 @@ def data(cache: Path, protocol: dict, **augment: dict) -> EmotionData:
 
 
 def further(name: str, wave: np.ndarray, seed: int = 0, **args: float) -> dict[str, np.ndarray]:
-    maker: Rows = parts.entry("augment", name)(**args)
-    return dict(maker.further(wave.astype(np.float32), RATE, np.random.default_rng(seed)))
+    maker: OfflineAugmentation = parts.entry("augment", name)(**args)
+    return dict(maker.variants(wave.astype(np.float32), RATE, np.random.default_rng(seed)))
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -53,7 +53,7 @@ def further(name: str, wave: np.ndarray, seed: int = 0, **args: float) -> dict[s
 def test_rows_are_finite_waveforms_and_their_kinds_differ(name: str, seconds: float) -> None:
     wave = tone(220, seconds)
     before = wave.astype(np.float32)
-    made = list(parts.entry("augment", name)().further(before, RATE, np.random.default_rng(0)))
+    made = list(parts.entry("augment", name)().variants(before, RATE, np.random.default_rng(0)))
     assert len({kind for kind, _ in made}) == len(made) and all(kind for kind, _ in made)
     for _, row in made:
         assert row.dtype == np.float32 and row.ndim == 1 and np.isfinite(row).all() and len(row) > 0.1 * RATE
@@ -109,7 +109,7 @@ def test_a_pause_makes_no_row(tmp_path: Path, write_wav: Callable[..., Path]) ->
     )
     made = EmotionData(settings.check(tree | {"corpora": {"table": {"path": str(tmp_path / "clips.csv")}}}))
     made.setup()
-    slices = Counter(clip.row for clip in made.clips)
+    slices = Counter(clip.variant for clip in made.clips)
     assert slices[""] == 12 and slices["slice000"] == slices["slice007"] == 12
     assert not slices["slice003"] and not slices["slice004"]
 
@@ -123,24 +123,24 @@ def test_slices_that_cannot_be_are_refused(override: str) -> None:
 def test_rows_of_a_training_clip_train_and_others_are_on_no_side(demo_data: Path) -> None:
     made = data(demo_data, {"name": "speaker_folds", "folds": 3}, copies={})
     plain = data(demo_data, {"name": "speaker_folds", "folds": 3})
-    kinds = {side: Counter(made.clips[i].row for i in made.split.side(side)) for side in SIDES}
+    kinds = {side: Counter(made.clips[i].variant for i in made.split.indices(side)) for side in SPLITS}
     assert kinds["val"] == {"": len(plain.split.val)} and kinds["test"] == {"": len(plain.split.test)}
     assert kinds["train"] == dict.fromkeys(["", "noise", "pitch", "noise+pitch"], len(plain.split.train))
-    for side in SIDES:  # the very clips that stand there without rows
-        recorded = {made.clips[i].id for i in made.split.side(side) if not made.clips[i].row}
-        assert recorded == {plain.clips[i].id for i in plain.split.side(side)}
+    for side in SPLITS:  # the very clips that stand there without rows
+        recorded = {made.clips[i].id for i in made.split.indices(side) if not made.clips[i].variant}
+        assert recorded == {plain.clips[i].id for i in plain.split.indices(side)}
 
 
 def test_a_rows_features_are_those_of_its_waveform_and_the_first_row_is_the_clip(demo_data: Path) -> None:
     made = data(demo_data, {"name": "random"}, copies={"semitones": 2.0})
     plain = data(demo_data, {"name": "random"})
     cpu = torch.device("cpu")
-    recorded = torch.tensor([i for i, clip in enumerate(made.clips) if not clip.row])
+    recorded = torch.tensor([i for i, clip in enumerate(made.clips) if not clip.variant])
     every = plain.gather(torch.arange(len(plain.clips)), cpu)
     assert torch.equal(made.gather(recorded, cpu).stored, every.stored)
     assert torch.equal(made.labels[recorded], plain.labels)
     for row in (1, 2, 3, len(made.clips) - 1):
-        wave = torch.from_numpy(made.hear(row))
+        wave = torch.from_numpy(made.waveform(row))
         alone, _ = made.feature(wave[None], torch.tensor([len(wave)]))
         torch.testing.assert_close(made.gather(torch.tensor([row]), cpu).stored, alone, atol=0.01, rtol=1e-4)
 
@@ -151,11 +151,11 @@ def test_rows_are_made_once_and_hang_on_no_other_clip(demo_data: Path, tmp_path:
     data(demo_data, {"name": "speaker_folds"}, copies={})
     assert sorted(demo_data.glob("rows-*")) == places
     source = first._waves[0]
-    (alone,) = rows.makers({"copies": {}}).values()
+    (alone,) = rows.offline_augmentations({"copies": {}}).values()
     chance = np.random.default_rng(int(source.digests[4], 16))
-    again = dict(alone.further(first.hear(4), RATE, chance))
-    assert first.clips[5].row == "noise"
-    assert np.abs(again["noise"] - first.hear(5)).max() < 1e-3 * np.abs(again["noise"]).max()
+    again = dict(alone.variants(first.waveform(4), RATE, chance))
+    assert first.clips[5].variant == "noise"
+    assert np.abs(again["noise"] - first.waveform(5)).max() < 1e-3 * np.abs(again["noise"]).max()
 
 
 def test_leaky_rows_puts_rows_of_one_clip_on_both_sides_and_only_when_told_to(demo_data: Path) -> None:
@@ -164,8 +164,8 @@ def test_leaky_rows_puts_rows_of_one_clip_on_both_sides_and_only_when_told_to(de
     assert "\n" not in str(refused.value)
     told = {"name": "leaky_rows", "i_know_this_leaks": True}
     made = data(demo_data, told, copies={})
-    assert sum(len(made.split.side(side)) for side in SIDES) == 4 * 128 == len(made.clips)
-    train, test = ({made.clips[i].id.split("#")[0] for i in made.split.side(s)} for s in ("train", "test"))
+    assert sum(len(made.split.indices(side)) for side in SPLITS) == 4 * 128 == len(made.clips)
+    train, test = ({made.clips[i].id.split("#")[0] for i in made.split.indices(s)} for s in ("train", "test"))
     assert len(test & train) > 0.9 * len(test)
     assert experiment(demo_data, told).is_leaky and experiment(demo_data, told).title_prefix == "DEMO · LEAKY · "
     assert experiment(demo_data, {"name": "random"}).title_prefix == "DEMO · "

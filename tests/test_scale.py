@@ -137,9 +137,12 @@ def test_the_others_end_within_a_minute_of_a_rank_that_dies(tmp_path: Path, demo
     ranks = [p for p in psutil.Process(process.pid).children() if p.environ().get("LOCAL_RANK")]
     ranks[-1].kill()
     out, err = process.communicate(timeout=60)
-    assert process.returncode and "another process of this run was lost" in out + err
+    assert process.returncode
     (run,) = runs(tmp_path)
-    assert run.info.status in ("FAILED", "KILLED")  # torchrun may terminate rank zero before it has noticed
+    # Rank zero notices the loss at its next collective and fails, unless the launcher's SIGTERM reaches it before that.
+    # torchrun sends it within a tenth of a second, Lightning within five seconds, so either may be first.
+    message = {"FAILED": "another process of this run was lost", "KILLED": f"RESUME={run.info.run_id[:8]}"}
+    assert message[run.info.status] in out + err
     assert all(gone(rank) for rank in ranks)
 
 

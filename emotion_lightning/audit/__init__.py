@@ -1,1 +1,1 @@
-"""Finds what two sides of a split share: speakers, sentences, clips, and recordings that sound the same."""
+"""Finds what two splits share: speakers, sentences, clips, equal audio and near-duplicate recordings."""

@@ -1,34 +1,34 @@
-"""Who stands on both sides of a split: speakers, clips and their copies, recordings that sound the same, sentences.
+"""Finds what two splits share: speakers, clips and their copies, near-duplicate recordings, sentences.
 
-Looked at before every training run, and by `make audit`. What a protocol promises (`DISJOINT`) and breaks stops the run; so
-does a recording on two sides, unless the protocol is one that LEAKS. Everything else is told, in the run's tags as well.
+The audit runs before every training run and in `make audit`. It stops the run where the splits overlap although the
+protocol promises that they do not (`DISJOINT`), and where a recording is on two splits, unless the protocol LEAKS.
+Every other overlap is only reported, in the tags of the run as well.
 """
 
 import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
-from emotion_lightning.audit import harmonics
-from emotion_lightning.audit import near_duplicates as likeness
-from emotion_lightning.audit.near_duplicates import Hear, Match, Prints
+from emotion_lightning.audit import harmonics, near_duplicates
+from emotion_lightning.audit.near_duplicates import Fingerprints, LoadWaveform, Match
 from emotion_lightning.corpora import Clip
 from emotion_lightning.data.datamodule import EmotionData
-from emotion_lightning.data.filesystem import build, digest, source_digest
+from emotion_lightning.data.filesystem import build_once, digest, source_digest
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import fingerprint
-from emotion_lightning.protocols import SIDES, Split, leaks, promises
+from emotion_lightning.protocols import SPLITS, Split, leaks, promises
 
 Key = Callable[[Clip], Hashable]
 
 
 def source_clip(clip: Clip) -> Hashable:
-    """Names the clip that a row was made of."""
-    return clip.corpus, clip.id.removesuffix(f"#{clip.row}") if clip.row else clip.id
+    """Returns a key of the recorded clip that an offline augmentation was made from; of the clip itself if it is recorded."""
+    return clip.corpus, clip.id.removesuffix(f"#{clip.variant}") if clip.variant else clip.id
 
 
 KEYS: dict[str, tuple[str, Key]] = {
@@ -38,151 +38,199 @@ KEYS: dict[str, tuple[str, Key]] = {
     "clip": ("clips and their copies", source_clip),
     "content": ("equal audio", lambda clip: clip.content),
 }
-SOUNDS = {
+SIMILAR_AUDIO = {
     "near_equal_audio": "near-equal audio",  # the same recording in another format, rate or level
-    "altered_copy": "altered copy or like take",  # in pitch or by noise; two takes by a speaker can be as like
+    "altered_copy": "altered copy or similar take",  # altered in pitch or by noise; two takes can be as similar
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`clips` of the `of` clips on the test side (or on the validation side, against the training side) share `what` with
-    another side."""
+    """How many clips of one split share a property with another split.
+
+    Test clips are compared with training and validation clips, validation clips with training clips.
+    """
 
     name: str  # "speaker"
-    what: str  # "speakers"
-    clips: int
-    of: int
+    label: str  # "speakers"
+    clips: int  # that share it
+    total: int  # clips of the split
     example: str
-    side: str = "test"
-    verdict: str = "ok"  # ok, told (the protocol does not promise otherwise), LEAK, or BROKEN (a promise)
+    split: str = "test"
+    verdict: str = "ok"  # ok, allowed (the protocol promises nothing else), LEAK, or BROKEN (a broken promise)
 
     def __str__(self) -> str:
-        return f"{self.clips} of {self.of} {self.side} clips"
+        return f"{self.clips} of {self.total} {self.split} clips"
+
+    @property
+    def tag(self) -> str:
+        """The name of the MLflow tag: audit/speaker_overlap, audit/val_speaker_overlap, audit/near_equal_audio."""
+        prefix = "val_" if self.split == "val" else ""
+        suffix = "" if self.name in SIMILAR_AUDIO else "_overlap"
+        return f"audit/{prefix}{self.name}{suffix}"
 
 
 @dataclass(frozen=True)
 class Audit:
+    """All findings on the splits of one experiment."""
+
     protocol: str
     findings: tuple[Finding, ...]
-    balance: dict[str, Counter[str]]  # by side, clips of each emotion
-    doubles: tuple[str, ...]  # recordings that stand twice, on one side or on no side: "a = b"
+    emotion_counts: dict[str, Counter[str]]  # by split: number of clips of each emotion
+    duplicates: tuple[str, ...]  # pairs of clips with equal audio, on whatever splits: "a = b"
 
     def broken(self) -> list[Finding]:
-        return [f for f in self.findings if f.verdict == "BROKEN"]
+        """Returns the overlaps that the protocol promises not to have."""
+        return [finding for finding in self.findings if finding.verdict == "BROKEN"]
 
     def leaks(self) -> list[Finding]:
-        return [f for f in self.findings if f.verdict in ("BROKEN", "LEAK")]
+        """Returns the overlaps by which training knows test or validation clips, broken promises included."""
+        return [finding for finding in self.findings if finding.verdict in ("BROKEN", "LEAK")]
 
     def tags(self) -> dict[str, str]:
-        """One a finding: audit/speaker_overlap = "96 of 96 test clips (told)", audit/val_speaker_overlap likewise."""
-        return {
-            f"audit/{'val_' * (f.side == 'val')}{f.name}{'' if f.name in SOUNDS else '_overlap'}": f"{f} ({f.verdict})"
-            for f in self.findings
-        }
+        """Returns one MLflow tag for each finding: audit/speaker_overlap = "96 of 96 test clips (allowed)"."""
+        return {finding.tag: f"{finding} ({finding.verdict})" for finding in self.findings}
 
-    def stop_if_broken(self) -> None:
+    def raise_if_broken(self) -> None:
+        """Stops a run whose protocol does not keep its promise.
+
+        Raises:
+            UserError: an overlap is BROKEN; the message names each with an example.
+        """
         if broken := self.broken():
-            said = "; ".join(f"{f} share {f.what} with another side (such as {f.example})" for f in broken)
-            raise UserError(f"audit: protocol {self.protocol} promises otherwise, but {said}")
+            overlaps = "; ".join(
+                f"{finding} share {finding.label} with another split (for example {finding.example})"
+                for finding in broken
+            )
+            raise UserError(f"audit: protocol {self.protocol} does not keep its promise: {overlaps}")
 
 
 def audit(data: EmotionData) -> Audit:
-    """Of an experiment's data after `setup`; what sounds alike is kept in the cache beside the waveforms."""
+    """Audits the splits of an experiment's data after `setup`. Near-duplicates are kept in the cache.
+
+    Raises:
+        UserError: the protocol's DISJOINT is not a tuple of fields of a clip.
+    """
     protocol = data.experiment.protocol.name
-    found = examine(data.clips, data.split, protocol)
-    with data.reads.purpose("audit"):
-        matches = _sounds(data)
-    return Audit(protocol, (*found, *_heard(data.clips, data.split, matches, protocol)), balance(data), doubles(data))
+    by_key = key_overlaps(data.clips, data.split, protocol)
+    with data.access_log.purpose("audit"):
+        pairs = _cached_similar_pairs(data)
+    by_audio = _audio_overlaps(data.clips, data.split, pairs, protocol)
+    return Audit(protocol, (*by_key, *by_audio), emotion_counts(data), duplicates(data))
 
 
-def examine(clips: Sequence[Clip], split: Split, protocol: str) -> list[Finding]:
-    """What names and digests tell, of any number of clips."""
+def key_overlaps(clips: Sequence[Clip], split: Split, protocol: str) -> list[Finding]:
+    """Finds the overlaps that names and digests show. It reads no audio, so it suits any number of clips.
+
+    Raises:
+        UserError: the protocol's DISJOINT is not a tuple of fields of a clip.
+    """
     promised = set(promises(protocol))
-    whole = (
-        () if leaks(protocol) else ("clip", "content")
-    )  # on one side whatever the protocol, the validation side too
+    # without LEAKS, every protocol keeps a clip and its copies on one split, the validation split included
+    always = () if leaks(protocol) else ("clip", "content")
     keys: dict[str, tuple[str, Key]] = {**KEYS, **{name: (name, attrgetter(name)) for name in promised - KEYS.keys()}}
-    found = []
-    for name, (what, key) in keys.items():
+    findings = []
+    for name, (label, key) in keys.items():
         values = [key(clip) for clip in clips]
-        for side, others in (("test", (split.train, split.val)), ("val", (split.train,))):
-            there = {values[i] for other in others for i in other}
-            if name not in promised:  # of what is not known nothing can be promised
-                there.discard("")
-            shared = [i for i in split.side(side) if values[i] in there]
+        for split_name, others in (("test", (split.train, split.val)), ("val", (split.train,))):
+            other_values = {values[i] for other in others for i in other}
+            if name not in promised:  # an unknown value overlaps with nothing, unless a promise depends on it
+                other_values.discard("")
+            indices = split.indices(split_name)
+            shared = [i for i in indices if values[i] in other_values]
             example = clips[shared[0]].id if shared else ""
-            finding = Finding(name, what, len(shared), len(split.side(side)), example, side)
-            kept = name in whole or (name in promised and side == "test")
-            found.append(_judged(finding, kept, leak=name in ("clip", "content")))
-    return found
+            finding = Finding(name, label, len(shared), len(indices), example, split_name)
+            is_promised = name in always or (name in promised and split_name == "test")
+            findings.append(_judge(finding, is_promised, leak=name in ("clip", "content")))
+    return findings
 
 
-def _judged(finding: Finding, promised: bool, leak: bool) -> Finding:
+def _judge(finding: Finding, promised: bool, leak: bool) -> Finding:
+    """Returns the finding with its verdict."""
     if not finding.clips:
         return finding
-    verdict = "BROKEN" if promised else "LEAK" if leak else "told"
-    return Finding(**{**asdict(finding), "verdict": verdict})
+    if promised:
+        return replace(finding, verdict="BROKEN")
+    return replace(finding, verdict="LEAK" if leak else "allowed")
 
 
-def _heard(clips: Sequence[Clip], split: Split, matches: Sequence[Match], protocol: str) -> list[Finding]:
-    """Of pairs that sound alike: a recording on both sides is a LEAK; what might be a take much like it is one between two
-    speakers only, since takes by one speaker can be as like as an altered copy."""
-    place = {int(i): side for side in SIDES for i in split.side(side)}
-    found = []
-    for name, what in SOUNDS.items():
-        same = name == "near_equal_audio"
-        pairs = [m for m in matches if (m.likeness >= likeness.SAME) == same and not _equal(clips, m)]
-        for side in ("test", "val"):
-            here = [m for m in pairs if place[m.a] == side]
-            between = [m for m in here if clips[m.a].speaker != clips[m.b].speaker]
-            leak, here = same or bool(between), here if same else between or here
-            worst = max(here, key=lambda m: m.likeness, default=None)
-            example = f"{clips[worst.a].id} ~ {clips[worst.b].id}, {worst.likeness:.2f}" if worst else ""
-            count = len({m.a for m in here})
-            finding = Finding(name, what, count, len(split.side(side)), example, side)
-            found.append(_judged(finding, promised=False, leak=leak))
-    return found
+def _audio_overlaps(clips: Sequence[Clip], split: Split, pairs: Sequence[Match], protocol: str) -> list[Finding]:
+    """Turns pairs of clips with similar audio into findings.
+
+    A near-equal recording on two splits is a LEAK. An altered copy is a LEAK only between two speakers, since two takes
+    by one speaker can be as similar as an altered copy.
+    """
+    split_of = {int(i): name for name in SPLITS for i in split.indices(name)}
+    findings = []
+    for name, label in SIMILAR_AUDIO.items():
+        is_same = name == "near_equal_audio"
+        of_kind = [
+            pair
+            for pair in pairs
+            if (pair.similarity >= near_duplicates.SAME_RECORDING) == is_same and not _is_equal(clips, pair)
+        ]
+        for split_name in ("test", "val"):
+            matches = [pair for pair in of_kind if split_of[pair.a] == split_name]
+            two_speakers = [pair for pair in matches if clips[pair.a].speaker != clips[pair.b].speaker]
+            leak = is_same or bool(two_speakers)
+            if two_speakers and not is_same:
+                matches = two_speakers
+            worst = max(matches, key=lambda pair: pair.similarity, default=None)
+            example = f"{clips[worst.a].id} ~ {clips[worst.b].id}, {worst.similarity:.2f}" if worst else ""
+            count = len({pair.a for pair in matches})
+            finding = Finding(name, label, count, len(split.indices(split_name)), example, split_name)
+            findings.append(_judge(finding, promised=False, leak=leak))
+    return findings
 
 
-def _equal(clips: Sequence[Clip], match: Match) -> bool:
-    a, b = clips[match.a], clips[match.b]
+def _is_equal(clips: Sequence[Clip], pair: Match) -> bool:
+    """Returns whether the keys `content` or `clip` cover the pair already."""
+    a, b = clips[pair.a], clips[pair.b]
     return a.content == b.content != "" or source_clip(a) == source_clip(b)
 
 
-def _sounds(data: EmotionData) -> list[Match]:
-    """Recorded clips only: what was made of them is known by its name."""
-    code = [Path(__file__), *(Path(str(module.__file__)) for module in (likeness, harmonics, fingerprint))]
-    key = digest(data.digest(*SIDES), *(source_digest(path) for path in code))
+def _cached_similar_pairs(data: EmotionData) -> list[Match]:
+    """Finds pairs of recorded clips with similar audio, or reads them from the cache.
+
+    Offline augmentations are left out: their names say which clip they were made from.
+    """
+    code = [Path(__file__), *(Path(str(module.__file__)) for module in (near_duplicates, harmonics, fingerprint))]
+    key = digest(data.digest(*SPLITS), *(source_digest(path) for path in code))
 
     def write(folder: Path) -> None:
-        found = sounds(data.clips, data.split, data.fingerprints(), data.hear, data.experiment.audio.sample_rate)
-        (folder / "matches.json").write_text(json.dumps([asdict(match) for match in found]))
+        rate = data.experiment.audio.sample_rate
+        pairs = similar_pairs(data.clips, data.split, data.fingerprints(), data.waveform, rate)
+        (folder / "matches.json").write_text(json.dumps([asdict(pair) for pair in pairs]))
 
-    place = build(Path(data.experiment.data.cache) / f"audit-{key}", write)
-    return [Match(**match) for match in json.loads((place / "matches.json").read_text())]
-
-
-def sounds(clips: Sequence[Clip], split: Split, prints: Prints, hear: Hear, rate: int) -> list[Match]:
-    """Test clips against both other sides, validation clips against the training side."""
-    train, val, test = (np.array([i for i in split.side(s) if not clips[i].row], np.int64) for s in SIDES)
-    found = []
-    for ours, theirs in ((test, np.concatenate([train, val])), (val, train)):
-        if len(ours) and len(theirs):
-            found += likeness.matches(prints, ours, theirs, hear, rate)
-    return found
+    folder = build_once(Path(data.experiment.data.cache) / f"audit-{key}", write)
+    return [Match(**pair) for pair in json.loads((folder / "matches.json").read_text())]
 
 
-def balance(data: EmotionData) -> dict[str, Counter[str]]:
-    return {side: Counter(data.clips[i].emotion for i in data.split.side(side)) for side in SIDES}
+def similar_pairs(
+    clips: Sequence[Clip], split: Split, fingerprints: Fingerprints, load_waveform: LoadWaveform, rate: int
+) -> list[Match]:
+    """Compares test clips with all others, and validation clips with training clips. `rate` is in Hz."""
+    train, val, test = (
+        np.array([i for i in split.indices(name) if not clips[i].variant], np.int64) for name in SPLITS
+    )
+    pairs = []
+    for ours, others in ((test, np.concatenate([train, val])), (val, train)):
+        if len(ours) and len(others):
+            pairs += near_duplicates.matches(fingerprints, ours, others, load_waveform, rate)
+    return pairs
 
 
-def doubles(data: EmotionData) -> tuple[str, ...]:
-    """Clips whose decoded audio is another clip's."""
+def emotion_counts(data: EmotionData) -> dict[str, Counter[str]]:
+    """Returns, for each split, the number of clips of each emotion."""
+    return {name: Counter(data.clips[i].emotion for i in data.split.indices(name)) for name in SPLITS}
+
+
+def duplicates(data: EmotionData) -> tuple[str, ...]:
+    """Returns the clips whose decoded audio equals that of an earlier clip, as "earlier = later"."""
     first: dict[str, Clip] = {}
-    found = []
+    pairs = []
     for clip in data.clips:
-        other = first.setdefault(clip.content, clip)
-        if clip.content and other is not clip:
-            found.append(f"{other.id} = {clip.id}")
-    return tuple(found)
+        earlier = first.setdefault(clip.content, clip)
+        if clip.content and earlier is not clip:
+            pairs.append(f"{earlier.id} = {clip.id}")
+    return tuple(pairs)

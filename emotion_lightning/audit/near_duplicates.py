@@ -1,9 +1,13 @@
-"""Which recordings of two sides are one and the same, heard and not read.
+"""Finds recordings that occur on two splits, by audio content.
 
-Three steps, each on what the one before it left, since 40 000 clips against 160 000 are 6.4 billion pairs: a vector of 96
-numbers a clip (the slow part of the fingerprint's two-dimensional cosine transform) and the four most alike; these pairs'
-fingerprints frame by frame, at every delay up to 160 ms and every shift in pitch up to 2.7 semitones; the waveforms' harmonics
-(harmonics.py).
+40 000 clips against 160 000 are 6.4 billion pairs, so there are three steps, and each examines only the pairs that
+passed the step before:
+
+1. A vector of 96 numbers for each clip (the low frequencies of the fingerprint's two-dimensional cosine transform)
+   selects the four most similar clips.
+2. The fingerprints of these pairs are correlated frame by frame, at every delay up to 160 ms and every pitch shift up to
+   2.7 semitones.
+3. The harmonics of the two waveforms decide (harmonics.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -18,101 +22,112 @@ from torch import Tensor
 from emotion_lightning.audit import harmonics
 from emotion_lightning.data.filesystem import parallel
 
-SLOW_BANDS, SLOW_FRAMES = 6, 16  # of the cosine transform
-CANDIDATES, LEAST_SLOW = 4, 0.8  # how many a clip, and how alike (cosine) they are at least
-LEAST_PRINT = 0.86  # correlation of fingerprints; copies shifted by 2 semitones have 0.86 and more (docs/log.md)
-SAME, ALIKE = 0.92, 0.77  # of harmonics: one recording; one recording altered in pitch, or a take very much like it
+COARSE_BANDS, COARSE_FRAMES = 6, 16  # coefficients of the cosine transform that are used, along each axis
+CANDIDATES, LEAST_COSINE = 4, 0.8  # for each clip: how many candidates, and their lowest cosine similarity
+LEAST_CORRELATION = 0.86  # of fingerprints; copies shifted by 2 semitones have 0.86 and more (docs/log.md)
+SAME_RECORDING, SIMILAR = 0.92, 0.77  # of harmonics; between the two: altered in pitch, or a very similar take
 DELAY = 8  # stored frames of 20 ms
-BLOCK = 128  # clips against all others at once: 180 000 others are 92 MB
+BLOCK = 128  # clips compared with all others at once: with 180 000 others, 92 MB
 SHIFTS = (0.0, 1 / 3, 2 / 3, 1.0, -1 / 3, -2 / 3, -1.0)  # bands of 0.23 octaves
-MARGIN = 1  # bands at either end that a shift leaves
+MARGIN = 1  # bands at each end that a shift leaves undefined
 
 
 @dataclass(frozen=True)
 class Match:
-    """Numbers of two clips, one of each side, and how alike their harmonics are, from ALIKE to 1."""
+    """Indices of two clips, one from each split, and the similarity of their harmonics, from SIMILAR to 1."""
 
     a: int
     b: int
-    likeness: float
+    similarity: float
 
 
-Prints = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
-"""Numbers of clips (N,) → their fingerprints (N, bands, frames); a function, so that they can stay on disk."""
-Hear = Callable[[int], NDArray[np.float32]]
-"""Number of a clip → its waveform (samples,)."""
+Fingerprints = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+"""Maps indices of clips (N,) to their fingerprints (N, bands, frames). A function, so that they can stay on disk."""
+LoadWaveform = Callable[[int], NDArray[np.float32]]
+"""Maps the index of a clip to its waveform (samples,)."""
 
 
-def matches(prints: Prints, a: NDArray[np.int64], b: NDArray[np.int64], hear: Hear, rate: int) -> list[Match]:
-    """The clips of `a` and of `b` (numbers of clips) that sound alike, `rate` in Hz."""
-    listened = lru_cache(512)(lambda clip: harmonics.heard(hear(clip), rate))  # a clip has several candidates
+def matches(
+    fingerprints: Fingerprints, a: NDArray[np.int64], b: NDArray[np.int64], load_waveform: LoadWaveform, rate: int
+) -> list[Match]:
+    """Returns the pairs of a clip in `a` and a clip in `b` (indices of clips) with similar audio. `rate` is in Hz."""
+    spectrum = lru_cache(512)(  # a clip has several candidates
+        lambda clip: harmonics.harmonic_spectrum(load_waveform(clip), rate)
+    )
 
-    def compared(pair: tuple[int, int]) -> Match:
-        return Match(*pair, harmonics.likeness(*map(listened, pair)))
+    def compare(pair: tuple[int, int]) -> Match:
+        return Match(*pair, harmonics.similarity(*map(spectrum, pair)))
 
-    found = parallel(compared, list(_candidates(prints, a, b)))
-    return [match for match in found if match.likeness >= ALIKE]
+    compared = parallel(compare, list(_candidates(fingerprints, a, b)))
+    return [match for match in compared if match.similarity >= SIMILAR]
 
 
-def _candidates(prints: Prints, a: NDArray[np.int64], b: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    ours, theirs = _slow(prints, a), _slow(prints, b)
+def _candidates(fingerprints: Fingerprints, a: NDArray[np.int64], b: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yields the pairs of clips that pass the first two steps."""
+    coarse_a, coarse_b = _coarse(fingerprints, a), _coarse(fingerprints, b)
     for first in range(0, len(a), BLOCK):
-        likeness = ours[first : first + BLOCK] @ theirs.T  # (BLOCK, b)
-        values, places = likeness.topk(min(CANDIDATES, len(b)))
-        rows, ranks = torch.nonzero(values > LEAST_SLOW, as_tuple=True)
-        left, right = a[first + rows.numpy()], b[places[rows, ranks].numpy()]
+        cosines = coarse_a[first : first + BLOCK] @ coarse_b.T  # (BLOCK, b)
+        values, columns = cosines.topk(min(CANDIDATES, len(b)))
+        rows, ranks = torch.nonzero(values > LEAST_COSINE, as_tuple=True)
+        left, right = a[first + rows.numpy()], b[columns[rows, ranks].numpy()]
         for start in range(0, len(left), 256):
             pairs = slice(start, start + 256)
-            found = correlations(prints(left[pairs]), prints(right[pairs])) >= LEAST_PRINT
-            yield from zip(left[pairs][found].tolist(), right[pairs][found].tolist(), strict=True)
+            passed = correlations(fingerprints(left[pairs]), fingerprints(right[pairs])) >= LEAST_CORRELATION
+            yield from zip(left[pairs][passed].tolist(), right[pairs][passed].tolist(), strict=True)
 
 
 def correlations(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(P, bands, frames) twice → (P,): the highest correlation over delays and shifts in pitch."""
-    x, y = (torch.from_numpy(prints).float() for prints in (a, b))
+    """Returns the highest correlation over delays and pitch shifts (P,) of two stacks of fingerprints.
+
+    Both stacks have the shape (P, bands, frames); fingerprint i of one is compared with fingerprint i of the other.
+    """
+    x, y = (torch.from_numpy(stack).float() for stack in (a, b))
     spectrum = _spectrum(x)  # the same for all shifts
-    best: NDArray[np.float32] = torch.stack([_over_delays(spectrum, _moved(y, s)) for s in SHIFTS]).amax(0).numpy()
+    by_shift = [_over_delays(spectrum, _shifted(y, shift)) for shift in SHIFTS]
+    best: NDArray[np.float32] = torch.stack(by_shift).amax(0).numpy()
     return best
 
 
 def _spectrum(x: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(x[:, MARGIN:-MARGIN], (DELAY, DELAY))
-    return torch.fft.rfft(_standard(padded), 2 * padded.shape[-1])
+    return torch.fft.rfft(_normalised(padded), 2 * padded.shape[-1])
 
 
 def _over_delays(spectrum: Tensor, y: Tensor) -> Tensor:
-    product = torch.fft.irfft((spectrum * _spectrum(y).conj()).sum(1), 2 * (y.shape[-1] + 2 * DELAY))
-    return torch.cat([product[:, : DELAY + 1], product[:, -DELAY:]], 1).amax(1)
+    correlation = torch.fft.irfft((spectrum * _spectrum(y).conj()).sum(1), 2 * (y.shape[-1] + 2 * DELAY))
+    return torch.cat([correlation[:, : DELAY + 1], correlation[:, -DELAY:]], 1).amax(1)
 
 
-def _standard(x: Tensor) -> Tensor:
+def _normalised(x: Tensor) -> Tensor:
+    """Returns `x` with mean zero and norm one over bands and frames."""
     x = x - x.mean((1, 2), keepdim=True)
     return x / x.square().sum((1, 2), keepdim=True).sqrt().clamp(min=1e-6)
 
 
-def _moved(x: Tensor, bands: float) -> Tensor:
-    """Shifted along the bands, linear between them."""
-    place = (torch.arange(x.shape[1]) + bands).clamp(0, x.shape[1] - 1)
-    low = place.floor().long()
-    high, share = (low + 1).clamp(max=x.shape[1] - 1), (place - low)[None, :, None]
+def _shifted(x: Tensor, bands: float) -> Tensor:
+    """Shifts `x` along the bands, with linear interpolation."""
+    position = (torch.arange(x.shape[1]) + bands).clamp(0, x.shape[1] - 1)
+    low = position.floor().long()
+    high, share = (low + 1).clamp(max=x.shape[1] - 1), (position - low)[None, :, None]
     return x[:, low] * (1 - share) + x[:, high] * share
 
 
-def _slow(prints: Prints, index: NDArray[np.int64]) -> Tensor:
-    """(index, 96) float32 of length one: the transform's slowest coefficients, the mean left out."""
+def _coarse(fingerprints: Fingerprints, index: NDArray[np.int64]) -> Tensor:
+    """Returns (index, 96) float32 of norm one: the transform's lowest frequencies without the mean."""
     bands, frames = (
-        _cosines(count, n) for count, n in zip((SLOW_BANDS, SLOW_FRAMES), prints(index[:1]).shape[1:], strict=True)
+        _cosines(count, n)
+        for count, n in zip((COARSE_BANDS, COARSE_FRAMES), fingerprints(index[:1]).shape[1:], strict=True)
     )
-    out = torch.empty(len(index), SLOW_BANDS * SLOW_FRAMES)
+    coarse = torch.empty(len(index), COARSE_BANDS * COARSE_FRAMES)
     for first in range(0, len(index), 1024):
-        block = torch.from_numpy(prints(index[first : first + 1024])).float()
-        out[first : first + 1024] = (bands @ block @ frames.T).flatten(1)
-    out[:, 0] = 0
-    return torch.nn.functional.normalize(out, dim=1)
+        block = torch.from_numpy(fingerprints(index[first : first + 1024])).float()
+        coarse[first : first + 1024] = (bands @ block @ frames.T).flatten(1)
+    coarse[:, 0] = 0
+    return torch.nn.functional.normalize(coarse, dim=1)
 
 
 def _cosines(count: int, n: int) -> Tensor:
-    """(count, n): the first `count` rows of the orthonormal DCT-II."""
+    """Returns (count, n): the first `count` rows of the orthonormal DCT-II."""
     angles = torch.pi / n * (torch.arange(n) + 0.5) * torch.arange(count)[:, None]
     rows = angles.cos() * (2 / n) ** 0.5
     rows[0] *= 0.5**0.5

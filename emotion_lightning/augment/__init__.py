@@ -30,13 +30,13 @@ class Augmentation(nn.Module):
         targets (B, classes): soft labels that sum to one. Returns the three of the same shapes."""
 
 
-class Rows(ABC):
+class OfflineAugmentation(ABC):
     """Further rows of a clip."""
 
     stage: ClassVar = "rows"
 
     @abstractmethod
-    def further(
+    def variants(
         self, wave: NDArray[np.float32], rate: int, chance: np.random.Generator
     ) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Of a clip's waveform (samples,) at `rate` Hz: each further row's kind, unique in the clip, and its waveform.

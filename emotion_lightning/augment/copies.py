@@ -15,16 +15,16 @@ import torchaudio
 from numpy.typing import NDArray
 from pydantic import Field
 
-from emotion_lightning.augment import Rows
+from emotion_lightning.augment import OfflineAugmentation
 
 N_FFT, HOP = 2048, 512  # samples; librosa's
 
 
-class Copies(Rows):
+class Copies(OfflineAugmentation):
     def __init__(self, noise: float, semitones: float, times: int):
         self.noise, self.semitones, self.times = noise, semitones, times
 
-    def further(
+    def variants(
         self, wave: NDArray[np.float32], rate: int, chance: np.random.Generator
     ) -> Iterator[tuple[str, NDArray[np.float32]]]:
         pitched = shifted(wave, rate, self.semitones)

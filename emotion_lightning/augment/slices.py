@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from emotion_lightning.augment import Rows
+from emotion_lightning.augment import OfflineAugmentation
 
 
-class Slices(Rows):
+class Slices(OfflineAugmentation):
     def __init__(self, seconds: float, hop: float):
         self.seconds, self.hop = seconds, hop
 
-    def further(
+    def variants(
         self, wave: NDArray[np.float32], rate: int, chance: np.random.Generator
     ) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """A clip no longer than one window has none."""

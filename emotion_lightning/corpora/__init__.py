@@ -41,7 +41,7 @@ class Clip:
     intensity: str = ""
     take: str = ""
     content: str = ""  # digest of the decoded audio, filled in from the cache
-    row: str = ""  # what an augmentation of stage `rows` made of it ("noise"); "" is the clip as recorded
+    variant: str = ""  # what an augmentation of stage `rows` made of it ("noise"); "" is the clip as recorded
 
 
 @dataclass(frozen=True, slots=True)

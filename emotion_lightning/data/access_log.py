@@ -1,4 +1,4 @@
-"""Which clips were read for what: so that it can be said, and not only promised, that nothing saw the test side early."""
+"""Counts which clips were read for which purpose; the audit uses it to prove that the test split stayed unread."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,24 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Reads:
-    """Rows are noted under the purpose of the moment, which is "fit" unless something else is said."""
+class AccessLog:
+    """The indices of the clips that were read, by purpose. The purpose is "fit" outside a `with log.purpose(name)`."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, set[int]] = {}
+        self._read: dict[str, set[int]] = {}
         self._purpose = "fit"
 
     @contextmanager
     def purpose(self, name: str) -> Iterator[None]:
-        before, self._purpose = self._purpose, name
+        """Records all reads within the `with` block under this purpose."""
+        outer, self._purpose = self._purpose, name
         try:
             yield
         finally:
-            self._purpose = before
+            self._purpose = outer
 
-    def note(self, rows: NDArray[np.int64]) -> None:
-        self._rows.setdefault(self._purpose, set()).update(rows.tolist())
+    def record(self, index: NDArray[np.int64]) -> None:
+        """Records that these clips (N,) were read."""
+        self._read.setdefault(self._purpose, set()).update(index.tolist())
 
-    def saw(self, purpose: str, rows: NDArray[np.int64]) -> int:
-        """How many of these rows were read for a purpose."""
-        return len(self._rows.get(purpose, set()).intersection(rows.tolist()))
+    def count(self, purpose: str, index: NDArray[np.int64]) -> int:
+        """Returns how many of these clips (N,) were read for a purpose."""
+        return len(self._read.get(purpose, set()).intersection(index.tolist()))

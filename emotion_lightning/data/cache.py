@@ -23,7 +23,7 @@ from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Args, Audio
 from emotion_lightning.corpora import Clip
 from emotion_lightning.data import audio
-from emotion_lightning.data.filesystem import Track, build, digest, parallel, source_digest
+from emotion_lightning.data.filesystem import Track, build_once, digest, parallel, source_digest
 from emotion_lightning.features import Feature
 
 
@@ -69,7 +69,7 @@ def waves(clips: Sequence[Clip], settings: Audio, folder: Path, track: Track) ->
         settings.model_dump(),
         *(source_digest(Path(file)) for file in (audio.__file__, __file__)),
     )
-    place = build(folder / f"waves-{key}", lambda tmp: _write_waves(tmp, clips, settings, track))
+    place = build_once(folder / f"waves-{key}", lambda tmp: _write_waves(tmp, clips, settings, track))
     return read_waves(place, key, settings.sample_rate)
 
 
@@ -85,7 +85,7 @@ def features(source: Waves, feature: Feature, name: str, args: Args, folder: Pat
     code = [Path(p) for p in (parts.load("features", name).__file__, audio.__file__) if p]
     code += sorted((Path(__file__).parents[1] / "features").glob("*.py"))  # features build on one another
     key = digest(source.key, name, args, *(source_digest(path) for path in code))
-    place = build(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))
+    place = build_once(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))
     values = np.load(place / "features.npy", mmap_mode="c")  # copy on write: torch warns of read-only memory
     return Features(key, torch.from_numpy(values), torch.from_numpy(np.load(place / "valid.npy")))
 

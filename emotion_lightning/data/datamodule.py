@@ -1,7 +1,7 @@
-"""EmotionData: corpora → one set of clips with a split, features in the cache, and batches on the device.
+"""EmotionData: corpora → one list of clips with a split, features in the cache, and batches on the device.
 
-The loader yields indices only. The features they stand for lie on the GPU where they fit, else in the memory map, so
-a step costs no Python per clip and no copy between processes.
+The data loaders yield indices of clips only. Their features are on the GPU if they fit there, else in the memory map.
+So a step costs no Python for each clip and no copy between processes.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,38 +20,53 @@ from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
 from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, relabelled
 from emotion_lightning.data import cache
-from emotion_lightning.data import offline_augmentation as rows
-from emotion_lightning.data.access_log import Reads
+from emotion_lightning.data.access_log import AccessLog
 from emotion_lightning.data.filesystem import Track, digest
+from emotion_lightning.data.offline_augmentation import Expanded, expand
 from emotion_lightning.data.sampler import Batches, Indices
 from emotion_lightning.errors import UserError
-from emotion_lightning.features import Feature, heard
-from emotion_lightning.protocols import SIDES, share_out
+from emotion_lightning.features import Feature, valid_frames
+from emotion_lightning.protocols import SPLITS, make_split
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-class Batch(NamedTuple):
-    rows: Tensor  # (B,) indices into EmotionData.clips, on the CPU
+class FeatureBatch(NamedTuple):
+    """Clips as stored features."""
+
+    indices: Tensor  # (B,) into EmotionData.clips, on the CPU
     labels: Tensor  # (B,) class ids
-    stored: Tensor  # (B, C, F, T), the feature's stored form; or (B, samples) waveforms where they are augmented
-    extent: Tensor  # (B,) share of the time axis that holds the clip; or lengths in samples
+    stored: Tensor  # (B, C, F, T), the feature's stored form
+    valid: Tensor  # (B,) share of the time axis that holds the clip, 0…1
+
+
+class WaveformBatch(NamedTuple):
+    """Clips as waveforms, where an augmentation works on waveforms."""
+
+    indices: Tensor  # (B,) into EmotionData.clips, on the CPU
+    labels: Tensor  # (B,) class ids
+    waveforms: Tensor  # (B, samples), followed by zeros
+    lengths: Tensor  # (B,) in samples
 
 
 class EmotionData(L.LightningDataModule):
-    """Everything between the settings and the batches. `setup` may be called often and works once."""
+    """The LightningDataModule of an experiment. `setup` may be called several times and works once."""
 
     def __init__(self, experiment: Experiment, track: Track = lambda items, what, count: items):
         super().__init__()
         self.experiment, self.track = experiment, track
         self.waveforms_in_training = False  # set by the classifier where an augmentation works on waveforms
-        self.clips: list[Clip] = []  # one a row: where the experiment multiplies rows, a clip stands several times
-        self.notes: list[str] = []  # what the user should know of the corpora
+        self.clips: list[Clip] = []  # one for each row: offline augmentations add rows of the same clip
+        self.notes: list[str] = []  # what the user should know about the corpora
         self.bad_clips: list[str] = []
         self._resident: Tensor | None = None
-        self.reads = Reads()
+        self.access_log = AccessLog()
 
     def setup(self, stage: str | None = None) -> None:
+        """Reads the corpora, fills the cache and makes the split.
+
+        Raises: UserError for missing corpora, bad clips (unless data.on_bad_clip=skip), and an impossible split.
+        """
         if self.clips:
             return
         self.notes, self.bad_clips = [], []
@@ -62,33 +77,32 @@ class EmotionData(L.LightningDataModule):
         self._waves: list[cache.Waves] = []
         self._features: list[cache.Features] = []
         clips: list[Clip] = []
-        where: list[tuple[int, int]] = []  # corpus number and row of each of them
+        positions: list[tuple[int, int]] = []  # of each clip: the number of its corpus and its row there
         for name, args in experiment.corpora.items():
             corpus = open_corpus(name, args, Path(experiment.data.dir), Path(experiment.data.cache))
-            found = self._load(corpus)
-            for row, clip in relabelled(found, experiment.emotions):
+            for row, clip in relabelled(self._load(corpus), experiment.emotions):
                 clips.append(clip)
-                where.append((len(self._features) - 1, row))
-        if self.bad_clips and (experiment.data.on_bad_clip == "stop" or not clips):
-            way_out = (
-                '; SET="data.on_bad_clip=skip" goes on without them'
-                if experiment.data.on_bad_clip == "stop"
-                else ", and no other"
-            )
-            raise UserError("\n".join([f"{len(self.bad_clips)} bad clips{way_out}", *self.bad_clips]))
-        if not clips:
-            raise UserError("emotions: every clip is left out")
-        self._corpus, self._row = torch.tensor(where).reshape(-1, 2).T
-        self.split = share_out(clips, experiment.protocol.name, experiment.protocol.args)
-        self.classes = classes(clips[i] for side in SIDES for i in self.split.side(side))
+                positions.append((len(self._features) - 1, row))
+        self._check_clips(clips)
+        self._corpus, self._row = torch.tensor(positions).reshape(-1, 2).T
+        self.split = make_split(clips, experiment.protocol.name, experiment.protocol.args)
+        self.classes = classes(clips[i] for name in SPLITS for i in self.split.indices(name))
         self.labels = torch.tensor(
             [self.classes.index(c.emotion) if c.emotion in self.classes else -1 for c in clips]
         )
         self.clips = clips
 
+    def _check_clips(self, clips: Sequence[Clip]) -> None:
+        """Raises UserError for bad clips, unless they are to be skipped and others are left."""
+        stop = self.experiment.data.on_bad_clip == "stop"
+        if self.bad_clips and (stop or not clips):
+            way_out = '; SET="data.on_bad_clip=skip" continues without them' if stop else ", and no other"
+            raise UserError("\n".join([f"{len(self.bad_clips)} bad clips{way_out}", *self.bad_clips]))
+        if not clips:
+            raise UserError("emotions: every clip is left out")
+
     def _load(self, corpus: Corpus) -> dict[int, Clip]:
-        """One corpus's clips that can be heard, by the row that they have in its waveforms and features, which are appended
-        to ours."""
+        """Returns the good clips of a corpus by their row in its waveforms and features, which it appends to ours."""
         settings, folder = self.experiment, Path(self.experiment.data.cache)
         waves = cache.waves(corpus.clips, settings.audio, folder, self.track)
         bad = [f"{clip.path}: {fault}" for clip, fault in zip(corpus.clips, waves.faults, strict=True) if fault]
@@ -96,87 +110,82 @@ class EmotionData(L.LightningDataModule):
         self.bad_clips += bad
         if bad and (settings.data.on_bad_clip == "stop" or not waves.lengths.any()):
             return {}
-        made = rows.multiplied(waves, settings.augment, folder, self.track)
-        self._waves.append(made.waves)
-        self._features.append(
-            cache.features(
-                made.waves, self.feature, settings.features.name, settings.features.args, folder, self.track
-            )
-        )
-        return {
-            row: _as_row(corpus.clips[made.clips[row]], made, row)
-            for row in np.flatnonzero(made.waves.lengths).tolist()
-        }
+        expanded = expand(waves, settings.augment, folder, self.track)
+        feature, args = settings.features.name, settings.features.args
+        self._waves.append(expanded.waves)
+        self._features.append(cache.features(expanded.waves, self.feature, feature, args, folder, self.track))
+        good = np.flatnonzero(expanded.waves.lengths).tolist()
+        return {row: _clip_of_row(corpus.clips[expanded.clips[row]], expanded, row) for row in good}
 
     def fingerprints(self) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
-        """What the audit compares recordings by: rows (N,) → (N, bands, frames), read from the cache when asked for."""
+        """Returns a function from clips (N,) to their fingerprints (N, bands, frames), which the audit compares."""
         folder, name = Path(self.experiment.data.cache), "fingerprint"
         feature = parts.entry("features", name)(self.experiment.audio.sample_rate)
         stores = [cache.features(w, feature, name, {}, folder, self.track).values[:, 0] for w in self._waves]
         return lambda index: self._from_stores(stores, torch.from_numpy(index)).numpy()
 
-    def hear(self, row: int) -> NDArray[np.float32]:
-        """One clip's waveform (samples,)."""
-        self.reads.note(np.array([row]))
-        return self._waves[self._corpus[row]].batch([int(self._row[row])])[0][0].numpy()
+    def waveform(self, index: int) -> NDArray[np.float32]:
+        """Returns one clip's waveform (samples,)."""
+        self.access_log.record(np.array([index]))
+        return self._waves[self._corpus[index]].batch([int(self._row[index])])[0][0].numpy()
 
-    def saw(self, purpose: str, side: str) -> int:
-        """How many clips of a side were read for a purpose ("fit", "normaliser")."""
-        return self.reads.saw(purpose, self.split.side(side))
+    def count_reads(self, purpose: str, split: str) -> int:
+        """Returns how many clips of a split were read for a purpose ("fit", "normaliser")."""
+        return self.access_log.count(purpose, self.split.indices(split))
 
-    def digest(self, side: str, *sides: str) -> str:
-        """16 hex digits that name these sides' clips, their labels and their features."""
+    def digest(self, *splits: str) -> str:
+        """Returns 16 hex digits that stand for the clips of these splits, their labels and their features."""
         clips = [
-            [(c.corpus, c.id, c.content, c.emotion) for c in map(self.clips.__getitem__, self.split.side(name))]
-            for name in (side, *sides)
+            [(c.corpus, c.id, c.content, c.emotion) for c in map(self.clips.__getitem__, self.split.indices(name))]
+            for name in splits
         ]
         return digest([f.key for f in self._features], *clips)
 
-    def gather(self, rows: Tensor, device: torch.device) -> Batch:
-        """The clips of these indices (B,), given on the CPU, as their stored features on the device."""
-        self.reads.note(rows.numpy())
-        valid = self._from_stores([features.valid for features in self._features], rows)
-        stored = self._stored(rows, device)
-        return Batch(
-            rows, self.labels[rows].to(device, non_blocking=True), stored, valid.to(device, non_blocking=True)
-        )
+    def gather(self, index: Tensor, device: torch.device) -> FeatureBatch:
+        """Returns the stored features of these clips (B,) on the device; `index` is on the CPU."""
+        self.access_log.record(index.numpy())
+        valid = self._from_stores([features.valid for features in self._features], index)
+        labels, valid = (tensor.to(device, non_blocking=True) for tensor in (self.labels[index], valid))
+        return FeatureBatch(index, labels, self._stored(index, device), valid)
 
-    def gather_waveforms(self, rows: Tensor, device: torch.device) -> Batch:
-        """The same clips as (B, samples) waveforms, zero-padded behind, with lengths in samples."""
-        self.reads.note(rows.numpy())
-        pieces = [self._waves[self._corpus[i]].batch([int(self._row[i])]) for i in rows]
+    def gather_waveforms(self, index: Tensor, device: torch.device) -> WaveformBatch:
+        """Returns the waveforms of these clips (B,) on the device; `index` is on the CPU."""
+        self.access_log.record(index.numpy())
+        pieces = [self._waves[self._corpus[i]].batch([int(self._row[i])]) for i in index]
         lengths = torch.cat([length for _, length in pieces])
-        waves = torch.nn.utils.rnn.pad_sequence([wave[0] for wave, _ in pieces], batch_first=True)
-        return Batch(rows, self.labels[rows].to(device), waves.to(device), lengths.to(device))
+        waveforms = torch.nn.utils.rnn.pad_sequence([wave[0] for wave, _ in pieces], batch_first=True)
+        return WaveformBatch(index, self.labels[index].to(device), waveforms.to(device), lengths.to(device))
 
-    def _stored(self, rows: Tensor, device: torch.device) -> Tensor:
+    def _stored(self, index: Tensor, device: torch.device) -> Tensor:
         if device.type == "cuda" and self._fits(device):
             if self._resident is None:
                 self._resident = self._from_map(torch.arange(len(self.clips))).to(device)
-            return self._resident[rows.to(device, non_blocking=True)]
-        return self._from_map(rows).to(device, non_blocking=True)
+            return self._resident[index.to(device, non_blocking=True)]
+        return self._from_map(index).to(device, non_blocking=True)
 
-    def _from_map(self, rows: Tensor) -> Tensor:
-        return self._from_stores([features.values for features in self._features], rows)
+    def _from_map(self, index: Tensor) -> Tensor:
+        return self._from_stores([features.values for features in self._features], index)
 
-    def _from_stores(self, stores: Sequence[Tensor], rows: Tensor) -> Tensor:
-        """(B, …): of each row what its corpus's store (clips, …) has of it."""
-        out = torch.empty(len(rows), *stores[0].shape[1:], dtype=stores[0].dtype)
+    def _from_stores(self, stores: Sequence[Tensor], index: Tensor) -> Tensor:
+        """Returns (B, …): what the stores of the corpora, each (clips, …), hold of these clips."""
+        result = torch.empty(len(index), *stores[0].shape[1:], dtype=stores[0].dtype)
         for number, store in enumerate(stores):
-            here = self._corpus[rows] == number
-            out[here] = store[self._row[rows[here]]]
-        return out
+            of_corpus = self._corpus[index] == number
+            result[of_corpus] = store[self._row[index[of_corpus]]]
+        return result
 
     def _fits(self, device: torch.device) -> bool:
-        """Whether all features take less than half of the GPU's free memory."""
+        """Returns whether all features take less than half of the GPU's free memory."""
         if self._resident is not None:
             return True
         free, _ = torch.cuda.mem_get_info(device)
         return sum(f.values.nbytes for f in self._features) < free / 2
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation to normalise with, broadcastable to (B, C, F, T); frames behind a clip's end do
-        not count, and no clip outside the training side is read."""
+        """Returns the mean and standard deviation to normalise with, both broadcastable to (B, C, F, T).
+
+        Only clips of the training split are read. Frames after the end of a clip do not count.
+        """
         if self.experiment.data.normalise == "none":
             return torch.zeros(1), torch.ones(1)
         if self.experiment.data.normalise == "imagenet":
@@ -187,16 +196,15 @@ class EmotionData(L.LightningDataModule):
         for index in torch.from_numpy(self.split.train).split(64):
             batch = self.gather(index, torch.device("cpu"))
             x = self.feature.present(batch.stored).double()
-            mask = heard(batch.extent, x.shape[-1])
+            mask = valid_frames(batch.valid, x.shape[-1])
             x = x * mask[:, None, None]
             count = count + mask.sum() * (x.shape[2] if self.feature.is_picture else 1)
             total = total + x.sum(axes, keepdim=True)[0]
             squares = squares + x.square().sum(axes, keepdim=True)[0]
         mean = total / count
         variance = squares / count - mean.square()
-        return mean.float(), torch.where(
-            variance > 1e-10, variance, 1.0
-        ).sqrt().float()  # what never varies stays as it is
+        # a band that never varies keeps its scale
+        return mean.float(), torch.where(variance > 1e-10, variance, 1.0).sqrt().float()
 
     # Lightning's hooks
 
@@ -204,15 +212,17 @@ class EmotionData(L.LightningDataModule):
         return self.loader(self.split.train, shuffled=True)
 
     def val_dataloader(self) -> list[DataLoader[Tensor]]:
-        """The validation side, and fixed clean training clips that the loss gap is measured on."""
+        """Returns loaders of the validation split, and of the training clips that the loss gap is measured on."""
         return [self.loader(self.split.val), self.loader(self.gap_clips())]
 
     def gap_clips(self) -> NDArray[np.int64]:
+        """Returns the training clips (N,) that the loss gap is measured on, the same ones in every epoch."""
         count = min(self.experiment.fit.gap_clips, len(self.split.train))
         chosen = np.random.default_rng(self.experiment.seed).permutation(self.split.train)[:count]
         return np.sort(chosen)
 
     def loader(self, index: NDArray[np.int64], shuffled: bool = False) -> DataLoader[Tensor]:
+        """Returns a loader that yields batches of these indices, in order or shuffled anew in each epoch."""
         size = self.experiment.data.batch_size
         batches: Batches
         if shuffled:
@@ -220,16 +230,19 @@ class EmotionData(L.LightningDataModule):
             batches = Batches(index, size, self.experiment.seed, *ranks)
         else:
             batches = Batches(index, size)
-        # A generator of its own: else each start of an epoch would draw from torch's global one, and a resumed run, which
-        # starts its first epoch at another moment, would draw other augmentations than an unbroken one.
+        # Its own generator: without it, each epoch would draw from torch's global one, and a resumed run would get other
+        # augmentations than an uninterrupted one.
         return DataLoader(Indices(), sampler=batches, batch_size=None, generator=torch.Generator())
 
-    def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Batch:
-        """Indices → what they stand for, on the device; the indices themselves never leave the CPU."""
+    def transfer_batch_to_device(
+        self, batch: Tensor, device: torch.device, dataloader_idx: int
+    ) -> FeatureBatch | WaveformBatch:
+        """Replaces the indices of a batch by what they stand for, on the device."""
         training = self.trainer is not None and self.trainer.training
         return (self.gather_waveforms if training and self.waveforms_in_training else self.gather)(batch, device)
 
 
-def _as_row(clip: Clip, made: rows.Multiplied, row: int) -> Clip:
-    kind = str(made.kinds[row])
-    return replace(clip, id=f"{clip.id}#{kind}" if kind else clip.id, content=str(made.waves.digests[row]), row=kind)
+def _clip_of_row(clip: Clip, expanded: Expanded, row: int) -> Clip:
+    variant = str(expanded.variants[row])
+    name = f"{clip.id}#{variant}" if variant else clip.id
+    return replace(clip, id=name, content=str(expanded.waves.digests[row]), variant=variant)

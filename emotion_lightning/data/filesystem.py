@@ -1,5 +1,8 @@
-"""Folders on disk that are made once: built beside their place under a lock and moved there in one step, so a folder is
-whole or not there, however many processes ask and whenever one is killed. And the threads that fill them."""
+"""Folders that are made once and are then complete, and the threads that fill them.
+
+A folder is written beside its final path, under a lock, and moved there in one step. So it is complete or missing, however
+many processes ask for it and whenever one of them is killed.
+"""
 
 import hashlib
 import json
@@ -14,14 +17,15 @@ import torch
 from filelock import FileLock
 
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""(items, what is done, how many) → the same items, with a progress bar where there is a terminal."""
+"""(items, title, count) → the same items, with a progress bar on a terminal."""
 
 
 def parallel(function: Callable[[Any], Any], items: Sequence[Any], ahead: int = 2048) -> Iterator[Any]:
-    """`function` of each item in order, on a thread a core: decoder, resampler and torch all let go of Python's lock.
+    """Yields `function(item)` for each item in order, computed on one thread for each core.
 
-    Threads, since processes would each import torch: more memory and seconds of start. They take 16 items at a time,
-    and `ahead` before the writer has all of these, so few results wait. torch stays on one core a thread meanwhile.
+    Threads, not processes: each process would import torch, which costs memory and seconds. The decoder, the resampler
+    and torch release Python's lock. A thread takes 16 items at a time. At most `ahead` results wait for the caller.
+    Meanwhile torch uses one core in each thread.
     """
 
     def several(first: int) -> list[Any]:
@@ -38,24 +42,26 @@ def parallel(function: Callable[[Any], Any], items: Sequence[Any], ahead: int = 
         torch.set_num_threads(before)
 
 
-def build(place: Path, write: Callable[[Path], None]) -> Path:
-    """`place`, filled by `write` if it is not there yet."""
-    if place.is_dir():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_name(f".{place.name}.lock")):
-        if not place.is_dir():
-            part = place.with_name(f".{place.name}.part")
-            shutil.rmtree(part, ignore_errors=True)  # left by one that was killed
+def build_once(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Returns `folder`; if it is missing, `write` fills it first."""
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            part = folder.with_name(f".{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
             part.mkdir()
             write(part)
-            part.replace(place)
-    return place
+            part.replace(folder)
+    return folder
 
 
-def digest(*things: Any) -> str:
-    return hashlib.blake2b(json.dumps(things).encode(), digest_size=8).hexdigest()
+def digest(*values: Any) -> str:
+    """Returns 16 hex digits that stand for these values, which JSON must be able to hold."""
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
 
 
 def source_digest(path: Path) -> str:
+    """Returns 16 hex digits that stand for the content of a file."""
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()

@@ -26,7 +26,7 @@ class Feature(nn.Module):
         return stored.float()
 
 
-def heard(valid: Tensor, frames: int) -> Tensor:
+def valid_frames(valid: Tensor, frames: int) -> Tensor:
     """(B, frames) bool: which frames hold the clip, from the share (B,) of the time axis that does."""
     return torch.arange(frames, device=valid.device) < (valid[:, None] * frames).round()
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from emotion_lightning.errors import UserError
-from emotion_lightning.features import heard
+from emotion_lightning.features import valid_frames
 from emotion_lightning.models import Network
 
 
@@ -75,7 +75,7 @@ class CNN1DAttention(Network):
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         if not self.as_row:  # as published the zeros behind a short clip are heard
-            x = x * heard(valid, x.shape[3])[:, None, None]
+            x = x * valid_frames(valid, x.shape[3])[:, None, None]
         x = x.flatten(1)[:, None] if self.as_row else x.flatten(1, 2)
         return self.head(self.hidden(self.body(x.contiguous()).flatten(1)))
 

@@ -20,7 +20,7 @@ from emotion_lightning.config import parts
 from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError, nearest
 
-SIDES = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 Seed = Annotated[int, Field(ge=0)]
 
 
@@ -32,7 +32,7 @@ class Split:
     val: NDArray[np.int64]
     test: NDArray[np.int64]
 
-    def side(self, name: str) -> NDArray[np.int64]:
+    def indices(self, name: str) -> NDArray[np.int64]:
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
     @classmethod
@@ -42,19 +42,19 @@ class Split:
         return cls(rest, np.sort(val), np.sort(test))
 
 
-def share_out(clips: Sequence[Clip], name: str, args: Mapping[str, Any]) -> Split:
+def make_split(clips: Sequence[Clip], name: str, args: Mapping[str, Any]) -> Split:
     """The protocol's split of the clips, one a row. It shares out the clips as recorded; what was made of a training clip trains
     with it, of another it is on no side. Only a protocol that SPLITS_ROWS gets all rows."""
     split: Callable[..., Split] = parts.entry("protocols", name)
     if parts.fact("protocols", name, "SPLITS_ROWS", False):
         made = split(clips, **args)
     else:
-        recorded = np.flatnonzero([not clip.row for clip in clips])
-        of = np.cumsum([not clip.row for clip in clips]) - 1  # (rows,) which recorded clip each was made of
+        recorded = np.flatnonzero([not clip.variant for clip in clips])
+        of = np.cumsum([not clip.variant for clip in clips]) - 1  # (rows,) which recorded clip each was made of
         found = split([clips[i] for i in recorded.tolist()], **args)
         made = Split(np.flatnonzero(np.isin(of, found.train)), recorded[found.val], recorded[found.test])
-    for side in SIDES:
-        if len(made.side(side)) == 0:
+    for side in SPLITS:
+        if len(made.indices(side)) == 0:
             raise UserError(f"protocol {name} leaves no clip on the {side} side ({len(clips)} clips in all)")
     return made
 

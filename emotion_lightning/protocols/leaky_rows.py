@@ -38,7 +38,7 @@ def split(
             "protocol.i_know_this_leaks: rows of one clip would stand on both sides, and the figure would mean nothing; "
             "say true to rebuild that mistake on purpose, or take protocol=random or protocol=speaker_folds"
         )
-    if not any(clip.row for clip in clips):
+    if not any(clip.variant for clip in clips):
         raise UserError("protocol.name: leaky_rows needs rows to share out: add augment.copies or augment.slices")
     if val_share + test_share >= 1:
         raise UserError(f"protocol.val_share: {val_share} and test_share {test_share} leave nothing to train on")

@@ -29,7 +29,7 @@ def build(experiment: Experiment, console: Console) -> tuple[EmotionData, Model]
     data.setup()
     for note in data.notes:
         console.print(f"[yellow]note:[/] {note}")
-    with data.reads.purpose("shape"):
+    with data.access_log.purpose("shape"):
         first = data.gather(torch.tensor([0]), torch.device("cpu"))
     channels, bands, frames = data.feature.present(first.stored).shape[1:]
     shape = (channels, bands, frames)

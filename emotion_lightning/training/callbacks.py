@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from emotion_lightning.data.datamodule import Batch
+from emotion_lightning.data.datamodule import FeatureBatch, WaveformBatch
 from emotion_lightning.training.classifier import EmotionClassifier
 from emotion_lightning.training.lr_finder import search
 from emotion_lightning.training.schedule import Cycle, group_rates, rate_and_momentum
@@ -81,7 +81,12 @@ class ReportEpoch(L.Callback):
         self.clips, self.seconds, self._start = 0, 0.0, time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: FeatureBatch | WaveformBatch,
+        batch_idx: int,
     ) -> None:
         self.clips += len(batch.labels) * trainer.world_size
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from emotion_lightning.augment import STAGES, Augmentation
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
-from emotion_lightning.data.datamodule import Batch, EmotionData
+from emotion_lightning.data.datamodule import EmotionData, FeatureBatch, WaveformBatch
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature
 from emotion_lightning.models import Network
@@ -84,7 +84,7 @@ class EmotionClassifier(L.LightningModule):
 
     def learn_from(self, data: EmotionData) -> None:
         """Sets the normaliser and the class weights from the training split alone."""
-        with data.reads.purpose("normaliser"):
+        with data.access_log.purpose("normaliser"):
             mean, std = data.statistics()
         self.mean.copy_(mean.expand_as(self.mean))
         self.std.copy_(std.expand_as(self.std))
@@ -125,13 +125,15 @@ class EmotionClassifier(L.LightningModule):
         return ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def augmented(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def augmented(self, batch: FeatureBatch | WaveformBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Returns a training batch as the network gets it: x (B, C, F, T), valid share (B,), soft targets (B, classes)."""
-        x, extent = batch.stored, batch.extent
+        x, extent = (
+            (batch.waveforms, batch.lengths) if isinstance(batch, WaveformBatch) else (batch.stored, batch.valid)
+        )
         targets = F.one_hot(batch.labels, len(self.classes)).float()
         with torch.autocast(x.device.type, enabled=False):
-            if waveform := self._stage("waveform"):
-                for augmentation in waveform:
+            if isinstance(batch, WaveformBatch):
+                for augmentation in self._stage("waveform"):
                     x, extent, targets = augmentation(x, extent, targets)
                 x, extent = self.feature(x, extent)
             x = self._sized(self.feature.present(x), cropped_at_random=True)
@@ -145,7 +147,7 @@ class EmotionClassifier(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         self._losses = []
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: FeatureBatch | WaveformBatch, batch_idx: int) -> Tensor:
         """Computes the training loss of an augmented batch: cross-entropy plus the network's own penalty."""
         x, valid, targets = self.augmented(batch)
         logits = self.network(x, valid).float()
@@ -155,8 +157,8 @@ class EmotionClassifier(L.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._validated[dataloader_idx].append((batch.labels, self.probabilities(batch.stored, batch.extent)))
+    def validation_step(self, batch: FeatureBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._validated[dataloader_idx].append((batch.labels, self.probabilities(batch.stored, batch.valid)))
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores of the validation split and of clean training clips, the loss gap, and the mean training loss.

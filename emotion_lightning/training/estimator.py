@@ -14,10 +14,10 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from emotion_lightning.config.schema import MACHINE_FIT, Experiment, Fit
-from emotion_lightning.data.datamodule import Batch
-from emotion_lightning.data.offline_augmentation import makers
+from emotion_lightning.data.datamodule import FeatureBatch
+from emotion_lightning.data.offline_augmentation import offline_augmentations
 from emotion_lightning.errors import UserError
-from emotion_lightning.features import Feature, heard
+from emotion_lightning.features import Feature, valid_frames
 
 
 class EmotionEstimator:
@@ -39,11 +39,11 @@ class EmotionEstimator:
         self.experiment, self.feature, self.estimator, self.classes = experiment, feature, estimator, tuple(classes)
         self.temperature = 1.0
 
-    def fit(self, train: Batch, val: Batch) -> None:
+    def fit(self, train: FeatureBatch, val: FeatureBatch) -> None:
         """Fits the estimator on the training split and, where it is needed, the temperature on the validation split."""
-        self.estimator.fit(self._inputs(train.stored, train.extent), train.labels.numpy())
+        self.estimator.fit(self._inputs(train.stored, train.valid), train.labels.numpy())
         if not hasattr(self.estimator, "predict_proba"):
-            self.temperature = temperature(self._logits(val.stored, val.extent), val.labels)
+            self.temperature = temperature(self._logits(val.stored, val.valid), val.labels)
 
     def probabilities(self, stored: Tensor, valid: Tensor) -> Tensor:
         """Returns (B, classes) float32 for stored features (B, C, F, T) and the share (B,) of time that holds the clip."""
@@ -64,7 +64,7 @@ class EmotionEstimator:
     def _inputs(self, stored: Tensor, valid: Tensor) -> NDArray[np.float32]:
         with torch.no_grad():
             x = self.feature.present(stored)
-        return x.masked_fill(~heard(valid, x.shape[-1])[:, None, None], float("nan")).numpy()
+        return x.masked_fill(~valid_frames(valid, x.shape[-1])[:, None, None], float("nan")).numpy()
 
 
 def temperature(logits: Tensor, labels: Tensor) -> float:
@@ -78,7 +78,7 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
 
 def _check_settings_have_effect(experiment: Experiment) -> None:
     name, default = experiment.model.name, Fit()
-    for augmentation in experiment.augment.keys() - makers(experiment.augment).keys():
+    for augmentation in experiment.augment.keys() - offline_augmentations(experiment.augment).keys():
         raise UserError(f"augment.{augmentation}: {name} does not train in steps, so only rows can be augmented")
     for field in [f for f in Fit.model_fields if f not in MACHINE_FIT | {"gap_clips"}]:
         if getattr(experiment.fit, field) != getattr(default, field):

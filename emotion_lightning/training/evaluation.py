@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emotion_lightning.config.schema import Experiment
 from emotion_lightning.data.datamodule import EmotionData
-from emotion_lightning.protocols import SIDES
+from emotion_lightning.protocols import SPLITS
 from emotion_lightning.tracking.run import Tracked
 from emotion_lightning.training import metrics
 from emotion_lightning.training.fit import Fitted
@@ -39,9 +39,9 @@ def evaluate_and_log(
     experiment: Experiment, data: EmotionData, fitted: Fitted, tracked: Tracked, folder: Path
 ) -> RunResult:
     """Reads the test split, once, and logs scores, tables and plots to MLflow by way of `folder`."""
-    with data.reads.purpose("test"):
-        predicted = {name: probabilities(fitted.model, data, data.split.side(name)) for name in ("val", "test")}
-    labels = {name: data.labels[torch.from_numpy(data.split.side(name))] for name in predicted}
+    with data.access_log.purpose("test"):
+        predicted = {name: probabilities(fitted.model, data, data.split.indices(name)) for name in ("val", "test")}
+    labels = {name: data.labels[torch.from_numpy(data.split.indices(name))] for name in predicted}
     per_class = metrics.per_class(labels["test"], predicted["test"])
     figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], predicted["val"]).items()}
     figures |= {f"test/{k}": v for k, v in metrics.scores(labels["test"], predicted["test"]).items()}
@@ -96,7 +96,7 @@ def _note(title: str, data: EmotionData, figures: dict[str, float]) -> str:
 
 
 def _speaker_counts(data: EmotionData) -> dict[str, float]:
-    train, test = ({data.clips[i].speaker for i in data.split.side(name)} for name in ("train", "test"))
+    train, test = ({data.clips[i].speaker for i in data.split.indices(name)} for name in ("train", "test"))
     return {"test/speakers": len(test), "test/speakers_trained_on": len(test & train)}
 
 
@@ -106,7 +106,7 @@ def _write_predictions(file: Path, data: EmotionData, predicted: dict[str, Tenso
         writer = csv.writer(stream)
         writer.writerow(["split", "corpus", "clip", "speaker", "emotion", "predicted", *data.classes])
         for name, rows in predicted.items():
-            for index, row in zip(data.split.side(name), rows, strict=True):
+            for index, row in zip(data.split.indices(name), rows, strict=True):
                 clip = data.clips[index]
                 emotion = data.classes[int(row.argmax())]
                 shares = [f"{p:.6f}" for p in row.tolist()]
@@ -123,4 +123,4 @@ def _write_per_class(file: Path, classes: Iterable[str], scores: metrics.PerClas
 
 def split_sizes(data: EmotionData) -> str:
     """Returns the sizes of the splits: "1728 train / 96 val / 96 test clips"."""
-    return " / ".join(f"{len(data.split.side(name))} {name}" for name in SIDES) + " clips"
+    return " / ".join(f"{len(data.split.indices(name))} {name}" for name in SPLITS) + " clips"

@@ -100,7 +100,7 @@ def _fit_network(
 
 def _same_on_all_ranks(data: EmotionData, experiment: Experiment, resumed: Path | None) -> dict[str, str]:
     """Names what all ranks must agree on. Clips are named by content, since a copied corpus has other file dates."""
-    clips = [[data.clips[i] for i in data.split.side(split)] for split in ("train", "val")]
+    clips = [[data.clips[i] for i in data.split.indices(split)] for split in ("train", "val")]
     return {
         "settings": experiment.signature(),
         "clips": digest([[(c.corpus, c.id, c.content, c.emotion) for c in split] for split in clips]),

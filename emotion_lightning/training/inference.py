@@ -51,7 +51,7 @@ def probabilities(model: Model, data: EmotionData, index: NDArray[int64]) -> Ten
     ):
         for clips in data.loader(index):
             batch = data.gather(clips, model.device)
-            result.append(model.probabilities(batch.stored, batch.extent).cpu())
+            result.append(model.probabilities(batch.stored, batch.valid).cpu())
     return torch.cat(result)
 
 

@@ -13,7 +13,7 @@ from emotion_lightning.config.schema import Experiment
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.data.filesystem import digest
 from emotion_lightning.errors import UserError
-from emotion_lightning.protocols import SIDES
+from emotion_lightning.protocols import SPLITS
 from emotion_lightning.tracking import environment as machine
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.training import hardware
@@ -29,7 +29,7 @@ def run_tags(experiment: Experiment, data: EmotionData, model: Model) -> dict[st
         "signature": experiment.signature(),
         "protocol": experiment.protocol.name,
         "corpora": "+".join(experiment.corpora),
-        "data/digest": data.digest(*SIDES),
+        "data/digest": data.digest(*SPLITS),
         "data/clips": digest([(c.corpus, c.id, c.emotion) for c in data.clips]),
         "seed": str(experiment.seed),
         "DEMO": str(experiment.is_demo),
@@ -56,8 +56,8 @@ def log_inputs(experiment: Experiment, data: EmotionData) -> None:
     mlflow.log_text(yaml.safe_dump(settings, sort_keys=False), "settings.yaml")
     mlflow.log_text(machine.environment(), "environment.txt")
     name = ("DEMO " if experiment.is_demo else "") + "+".join(experiment.corpora)
-    for split in SIDES:
-        clips = [data.clips[i] for i in data.split.side(split)]
+    for split in SPLITS:
+        clips = [data.clips[i] for i in data.split.indices(split)]
         counts = {f"clips/{emotion}": str(n) for emotion, n in Counter(c.emotion for c in clips).items()}
         speakers = str(len({clip.speaker for clip in clips}))
         tracking.log_data(name, data.digest(split), split, {"clips": str(len(clips)), "speakers": speakers, **counts})
@@ -71,7 +71,7 @@ def check_test_split_unread(data: EmotionData) -> None:
 
     Raises: UserError if a test clip was read for the normaliser or the fit.
     """
-    counts = {purpose: data.saw(purpose, "test") for purpose in ("normaliser", "fit")}
+    counts = {purpose: data.count_reads(purpose, "test") for purpose in ("normaliser", "fit")}
     mlflow.set_tags({f"audit/{purpose}_saw_test": str(count) for purpose, count in counts.items()})
     for purpose, count in counts.items():
         if count:
