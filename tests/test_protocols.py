@@ -26,7 +26,7 @@ from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
 from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError
-from emotion_lightning.protocols import SPLITS, Split, in_order, linked, promises, random
+from emotion_lightning.protocols import SPLITS, Split, group_ids, promises, random, sorted_indices
 
 NAMES = [name for name in parts.names("protocols") if name != "leaky_rows"]
 ON_PROTOCOLS = pytest.mark.parametrize("name", NAMES)
@@ -209,7 +209,7 @@ def test_names_in_any_letters_sort_by_code_point(name: str) -> None:
     """The order that `open_corpus` gives is left as it is, whatever the letters: by code point, not by a locale."""
     spelt = [replace(clip, id=f"{'äZa_'[i % 4]}{clip.id}") for i, clip in enumerate(clips_for(name))]
     canonical = sorted(spelt, key=lambda clip: (clip.corpus, clip.speaker, clip.id))
-    assert in_order(canonical).tolist() == list(range(len(canonical)))
+    assert sorted_indices(canonical).tolist() == list(range(len(canonical)))
     assert by_id(name, canonical, split_seed=1) == by_id(name, spelt, split_seed=1)
 
 
@@ -280,7 +280,7 @@ def test_links_reach_from_clip_to_clip() -> None:
     """0 and 1 sound alike, 1 and 2 are of one speaker, 3 stands alone and so does 4, whose speaker is not known."""
     contents, speakers = ["x", "x", "y", "z", "w"], ["a", "b", "b", "c", ""]
     clips = [replace(CLIPS[0], content=c, speaker=s) for c, s in zip(contents, speakers, strict=True)]
-    groups = linked(clips, [lambda clip: clip.content, lambda clip: clip.speaker]).tolist()
+    groups = group_ids(clips, [lambda clip: clip.content, lambda clip: clip.speaker]).tolist()
     assert groups[0] == groups[1] == groups[2]
     assert len(set(groups)) == 3
     assert sorted(set(groups)) == [0, 1, 2]
@@ -288,4 +288,4 @@ def test_links_reach_from_clip_to_clip() -> None:
 
 def test_equal_values_of_different_keys_link_nothing() -> None:
     clips = [replace(CLIPS[0], content="x", speaker="a"), replace(CLIPS[1], content="y", speaker="x")]
-    assert len(set(linked(clips, [lambda clip: clip.content, lambda clip: clip.speaker]).tolist())) == 2
+    assert len(set(group_ids(clips, [lambda clip: clip.content, lambda clip: clip.speaker]).tolist())) == 2

@@ -221,7 +221,7 @@ def test_a_speaker_that_is_not_there_is_refused(args: dict[str, Any], message: s
 def test_clips_of_unknown_speakers_are_refused() -> None:
     clips = [replace(clip, speaker="") if clip.corpus == "two" else clip for clip in CLIPS]
     message = refusal("one_speaker_out", clips)
-    assert message == "protocol.name: one_speaker_out goes by each clip's speaker, which is not known of 96 of two"
+    assert message == "protocol.name: one_speaker_out needs the speaker of each clip, which is unknown for 96 of two"
 
 
 # ---------------------------------------------------------------- published_folds
@@ -271,7 +271,7 @@ def test_the_seed_draws_the_validation_side_only() -> None:
          "these clips (savee-01, savee-02, savee-03, …)"),
         (with_duplicates(ACTORS, [(0, 16)]), {}, "published: ravdess_luna_jimenez tests ravdess-01 and ravdess-02 in "
          "different folds, but they share a recording"),
-        (ACTORS[:32], {}, "val_folds: too few speakers besides the tested ones for a validation side"),
+        (ACTORS[:32], {}, "val_folds: too few speakers besides the tested ones for a validation split"),
     ],
 )  # fmt: skip
 def test_what_a_list_does_not_fit_is_refused(clips: list[Clip], args: dict[str, Any], message: str) -> None:
@@ -309,7 +309,7 @@ def test_a_list_of_ones_own_is_one_file(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("one-04", "one-03", "speakers: a speaker is tested once, and one-03 stands there twice"),
+        ("one-04", "one-03", "speakers: a speaker is tested once, and one-03 is listed twice"),
         ("corpora", "corpus", "corpus: no such setting; did you mean 'corpora'?"),
         ("[one-01, one-02, one-03]", "[]", "speakers.0"),
         ("one-01", "1", "speakers.0.0"),
@@ -403,7 +403,7 @@ NO_TEXT = [replace(clip, sentence="") if clip.speaker == "savee-1" else clip for
             "folds: 3 folds need as many sentences of each corpus and emotion, and ravdess has 2",
         ),
         (SAVEE, {"folds": 16}, "folds: 16 folds need as many sentences of each corpus and emotion, and angry has 15"),
-        (NO_TEXT, {}, "name: text_independent goes by each clip's sentence, which is not known of 120 of savee"),
+        (NO_TEXT, {}, "name: text_independent needs the sentence of each clip, which is unknown for 120 of savee"),
     ],
 )
 def test_texts_that_do_not_suffice_or_are_not_known_are_refused(
@@ -478,10 +478,10 @@ SHARED_VOICE = [replace(clip, speaker="one-03") if clip.speaker == "two-01" else
         (CLIPS, {"fold": 2}, "fold: 2 is not one of the corpora 0…1 (one, two)"),
         (CLIPS[:144], {}, "name: cross_corpus needs two corpora at least, and there is one alone"),
         (voices("one", 3) + SAD, {}, "test: one and two have fewer than two emotions in common"),
-        (voices("one", 3) + voices("two", 1), {}, "val_folds: too few speakers besides the tested ones for a validation side"),
-        (with_duplicates(CLIPS, [(0, 150)]), {}, "test: one recording in corpora of both sides: one/01-neutral-0, which is "
+        (voices("one", 3) + voices("two", 1), {}, "val_folds: too few speakers besides the tested ones for a validation split"),
+        (with_duplicates(CLIPS, [(0, 150)]), {}, "test: one recording is in a tested and in a training corpus: one/01-neutral-0, which is "
          "tested, and two/01-sad-0"),
-        (SHARED_VOICE, {}, "test: one speaker in corpora of both sides: one/03-angry-0, which is tested, and two/01-angry-0"),
+        (SHARED_VOICE, {}, "test: one speaker is in a tested and in a training corpus: one/03-angry-0, which is tested, and two/01-angry-0"),
     ],
 )  # fmt: skip
 def test_corpora_that_cannot_be_crossed_are_refused(clips: list[Clip], args: dict[str, Any], message: str) -> None:

@@ -1,11 +1,11 @@
-"""Protocols: one file each, that says which clips train, which choose, and which are tested. Always three sides.
+"""Protocols: one file each. A protocol divides the clips into the splits train, val (validation) and test.
 
-Test clips choose nothing: no epoch, threshold, normaliser or learning rate. A clip and its duplicates by audio content
-stand on one side, whatever the protocol. A split may leave clips out: they are on no side.
+Test clips choose nothing: no epoch, threshold, normaliser or learning rate. A clip and its duplicates by audio content are
+in one split, whatever the protocol. A protocol may leave clips out; they are in no split.
 
-A protocol's module says what its test side shares with no other side: `DISJOINT`, a tuple of fields of Clip ("speaker").
-No value of such a field stands on the test side and on another one; empty values do not count, a sentence is meant
-within its corpus, and of training and validation side nothing is said. Without the constant nothing is promised.
+A protocol's module declares what its test split shares with no other split: `DISJOINT`, a tuple of fields of Clip, such as
+("speaker",). No value of such a field occurs in the test split and in another one. Empty values do not count. A sentence
+counts within its corpus only. Nothing is declared about training and validation. Without the constant, nothing is promised.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -26,41 +26,52 @@ Seed = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True)
 class Split:
-    """Indices into the list of clips, ascending, int64."""
+    """Indices into the list of clips, ascending, int64; each array (clips of the split,)."""
 
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     test: NDArray[np.int64]
 
     def indices(self, name: str) -> NDArray[np.int64]:
+        """Returns the clips of the split of this name, one of SPLITS."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
     @classmethod
-    def of(cls, count: int, val: NDArray[np.int64], test: NDArray[np.int64]) -> "Split":
-        """All clips that neither choose nor are tested train."""
+    def from_held_out(cls, count: int, val: NDArray[np.int64], test: NDArray[np.int64]) -> "Split":
+        """Makes a split of `count` clips: all that are neither in `val` nor in `test` are for training."""
         rest = np.setdiff1d(np.arange(count), np.concatenate([val, test]))
         return cls(rest, np.sort(val), np.sort(test))
 
 
 def make_split(clips: Sequence[Clip], name: str, args: Mapping[str, Any]) -> Split:
-    """The protocol's split of the clips, one a row. It shares out the clips as recorded; what was made of a training clip trains
-    with it, of another it is on no side. Only a protocol that SPLITS_ROWS gets all rows."""
-    split: Callable[..., Split] = parts.entry("protocols", name)
+    """Returns the protocol's split of the clips, which include variants of clips (one clip for each row).
+
+    The protocol gets the clips as recorded. Variants of a training clip are for training; variants of other clips are in no
+    split. Only a protocol with SPLITS_ROWS gets all rows.
+
+    Raises: UserError for an empty split, and for whatever the protocol refuses.
+    """
+    protocol: Callable[..., Split] = parts.entry("protocols", name)
     if parts.fact("protocols", name, "SPLITS_ROWS", False):
-        made = split(clips, **args)
+        split = protocol(clips, **args)
     else:
-        recorded = np.flatnonzero([not clip.variant for clip in clips])
-        of = np.cumsum([not clip.variant for clip in clips]) - 1  # (rows,) which recorded clip each was made of
-        found = split([clips[i] for i in recorded.tolist()], **args)
-        made = Split(np.flatnonzero(np.isin(of, found.train)), recorded[found.val], recorded[found.test])
-    for side in SPLITS:
-        if len(made.indices(side)) == 0:
-            raise UserError(f"protocol {name} leaves no clip on the {side} side ({len(clips)} clips in all)")
-    return made
+        is_recorded = [not clip.variant for clip in clips]
+        recorded = np.flatnonzero(is_recorded)
+        source = np.cumsum(is_recorded) - 1  # (rows,) the recorded clip that each row was made of
+        by_clip = protocol([clips[i] for i in recorded.tolist()], **args)
+        training_rows = np.flatnonzero(np.isin(source, by_clip.train))
+        split = Split(training_rows, recorded[by_clip.val], recorded[by_clip.test])
+    for split_name in SPLITS:
+        if len(split.indices(split_name)) == 0:
+            raise UserError(f"protocol {name} leaves no clip for the {split_name} split ({len(clips)} clips in all)")
+    return split
 
 
 def promises(name: str) -> tuple[str, ...]:
-    """The fields of Clip that a protocol keeps off every side but the test side; see `DISJOINT` above."""
+    """Returns the fields of Clip whose values in the test split occur in no other split: `DISJOINT`, see above.
+
+    Raises: UserError where `DISJOINT` is no tuple of fields of Clip.
+    """
     known, stated = [field.name for field in fields(Clip)], parts.fact("protocols", name, "DISJOINT", ())
     if isinstance(stated, str):
         raise UserError(f"protocol {name}: DISJOINT is a tuple, ({stated!r},)")
@@ -71,29 +82,29 @@ def promises(name: str) -> tuple[str, ...]:
 
 
 def leaks(name: str) -> bool:
-    """Whether a protocol puts copies of a clip on both sides, on purpose (`LEAKS = True`): what comes of it is marked LEAKY."""
+    """Returns whether a protocol puts variants of a clip into two splits on purpose (`LEAKS`). Its results are marked LEAKY."""
     return bool(parts.fact("protocols", name, "LEAKS", False))
 
 
-def in_order(clips: Sequence[Clip], corpora: Sequence[str] | None = None) -> NDArray[np.int64]:
-    """(clips,) indices that sort the clips by corpus, speaker and id, so that no draw goes by the order of files.
+def sorted_indices(clips: Sequence[Clip], corpora: Sequence[str] | None = None) -> NDArray[np.int64]:
+    """Returns the indices (clips,) that sort the clips by corpus, speaker and id, so that no draw depends on file order.
 
-    `corpora` is the order of corpora; by their names without it.
+    `corpora` is the order of corpora; without it, they are sorted by name.
     """
-    rank = {name: place for place, name in enumerate(corpora or sorted({clip.corpus for clip in clips}))}
+    rank = {name: number for number, name in enumerate(corpora or sorted({clip.corpus for clip in clips}))}
     keys = [(rank[clip.corpus], clip.speaker, clip.id) for clip in clips]
     return np.array(sorted(range(len(clips)), key=keys.__getitem__), dtype=np.int64)
 
 
-def as_given(clips: Sequence[Clip]) -> list[str]:
-    """The corpora in the order of the experiment's settings, which is part of its signature."""
+def corpora_in_order(clips: Sequence[Clip]) -> list[str]:
+    """Returns the corpora in the order of the experiment's settings, which is part of its signature."""
     return list(dict.fromkeys(clip.corpus for clip in clips))
 
 
-def linked(clips: Sequence[Clip], by: Sequence[Callable[[Clip], Hashable]]) -> NDArray[np.int64]:
-    """(clips,) group numbers: clips that share any of the keys, at one remove or many, are of one group.
+def group_ids(clips: Sequence[Clip], keys: Sequence[Callable[[Clip], Hashable]]) -> NDArray[np.int64]:
+    """Returns group numbers (clips,): clips with an equal key are in one group, also by way of other clips.
 
-    A key of "" links nothing.
+    A key of "" puts no clips together.
     """
     parent = list(range(len(clips)))
 
@@ -103,7 +114,7 @@ def linked(clips: Sequence[Clip], by: Sequence[Callable[[Clip], Hashable]]) -> N
             i = parent[i]
         return i
 
-    for key in by:
+    for key in keys:
         first: dict[Hashable, int] = {}
         for i, clip in enumerate(clips):
             if (value := key(clip)) != "":

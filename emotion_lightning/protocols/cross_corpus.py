@@ -1,8 +1,8 @@
-"""Trained on some corpora, tested on others: unheard speakers, rooms, microphones and often another language.
+"""Trained on some corpora, tested on others: unseen speakers, rooms, microphones, and often another language.
 
-Only emotions that every corpus of both sides has are kept, since a corpus cannot be tested on what it does not know;
-clips of the others are on no side. The validation side is whole speakers of the training corpora: it chooses the epoch by
-corpora that were trained on, and never by the tested one.
+Only emotions that every trained and tested corpus has are kept, since no model can be tested on an emotion that it was not
+trained on. Clips of other emotions are in no split. The validation split is whole speakers of the training corpora. So the
+epoch is chosen on corpora that were trained on, never on the tested one.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ DISJOINT = ("corpus", "speaker")
 
 
 def _one_or_more(value: object) -> object:
-    """`test: savee` is short for `test: [savee]`."""
+    """Reads `test: savee` as `test: [savee]`."""
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
@@ -36,9 +36,9 @@ def split(
     split_seed: Seed = 0,
     val_folds: Count = 6,
 ) -> Split:
-    """Leaves one corpus out, number `fold` by name, from 0; `test` names one or more instead and wins.
+    """Tests on one corpus, number `fold` in the order of names, from 0; `test` names one or more instead and has precedence.
 
-    `train`: the corpora to train on, all others without it. Of their speakers one part in `val_folds` chooses the epoch.
+    `train` names the corpora to train on, by default all others. One part in `val_folds` of their speakers is for validation.
     """
     require(clips, "speaker", "cross_corpus")
     tested, trained = _corpora(sorted({clip.corpus for clip in clips}), fold, test, train)
@@ -47,7 +47,7 @@ def split(
         raise UserError(
             f"protocol.test: {', '.join(tested)} and {', '.join(trained)} have fewer than two emotions in common"
         )
-    pool = Pool.of(
+    pool = Pool.from_clips(
         clips,
         [speaker, recording],
         "speakers",
@@ -59,18 +59,20 @@ def split(
 
 
 def _refuse_shared(clips: Sequence[Clip], tested: Sequence[str]) -> None:
-    """What stands in corpora of both sides can be on neither without breaking the promise."""
-    for field, what in (("content", "recording"), ("speaker", "speaker")):
-        ours = {getattr(clip, field): clip for clip in reversed(clips) if clip.corpus in tested}
+    """Raises UserError where a tested and a trained corpus share a recording or a speaker."""
+    for field, noun in (("content", "recording"), ("speaker", "speaker")):
+        of_tested = {getattr(clip, field): clip for clip in reversed(clips) if clip.corpus in tested}
         for clip in clips:
             value = getattr(clip, field)
-            if clip.corpus not in tested and value and value in ours:
-                pair = f"{ours[value].corpus}/{ours[value].id}, which is tested, and {clip.corpus}/{clip.id}"
-                raise UserError(f"protocol.test: one {what} in corpora of both sides: {pair}")
+            if clip.corpus not in tested and value and value in of_tested:
+                pair = (
+                    f"{of_tested[value].corpus}/{of_tested[value].id}, which is tested, and {clip.corpus}/{clip.id}"
+                )
+                raise UserError(f"protocol.test: one {noun} is in a tested and in a training corpus: {pair}")
 
 
 def _corpora(names: list[str], fold: int, test: Sequence[str], train: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The tested corpora and those trained on."""
+    """Returns the corpora to test on and those to train on."""
     if len(names) < 2:
         raise UserError(f"protocol.name: cross_corpus needs two corpora at least, and there is {names[0]} alone")
     for setting, given in (("test", test), ("train", train)):

@@ -1,6 +1,6 @@
-"""Leave one speaker out (LOSO): one speaker is tested, whole other speakers validate, the rest trains.
+"""Leave one speaker out (LOSO): one speaker is tested, some whole speakers are for validation, the others for training.
 
-As many folds as speakers. The figure of one fold is that of one person; only the mean over all of them says something.
+There is one fold for each speaker. The figure of one fold is that of one person; only the mean over all folds is meaningful.
 Speakers who share a recording count as one and are tested together.
 """
 
@@ -19,12 +19,12 @@ DISJOINT = ("speaker",)
 def split(
     clips: Sequence[Clip], *, fold: int = 0, speaker: str = "", split_seed: Seed = 0, val_folds: pools.Count = 6
 ) -> Split:
-    """`fold` is the tested speaker's number in sorted order, from 0; `speaker` names one instead ("ravdess-07") and wins.
+    """Tests one speaker: number `fold` in sorted order, from 0; `speaker` names one instead ("ravdess-07") and has precedence.
 
-    Of the other speakers one part in `val_folds`, stratified, chooses the epoch.
+    Of the other speakers, one stratified part in `val_folds` is for validation.
     """
     pools.require(clips, "speaker", "one_speaker_out")
-    pool = pools.Pool.of(clips, [pools.speaker, pools.recording], "speakers")
+    pool = pools.Pool.from_clips(clips, [pools.speaker, pools.recording], "speakers")
     group = {clip.speaker: number for clip, number in zip(pool.clips, pool.groups.tolist(), strict=True)}
     voices = list(dict.fromkeys(group[name] for name in sorted(group)))  # by the first speaker of each
     if speaker and speaker not in group:

@@ -1,8 +1,7 @@
-"""Folds of speakers as somebody published them, so that a figure stands beside theirs on the same test speakers.
+"""Folds of speakers as a publication lists them, so that our figure has the same test speakers as theirs.
 
-A list is a YAML file in `protocols/folds/`, here or in a parts folder of one's own: another list is one new file. The
-publications have a training and a test side; our validation side is whole speakers taken from their training side, so
-we train on fewer.
+A list is a YAML file in `protocols/folds/`, here or in a parts folder of your own. The publications have a training and a
+test split. Our validation split is whole speakers from their training split, so we train on fewer.
 """
 
 from collections.abc import Sequence
@@ -27,17 +26,17 @@ Fold = Annotated[tuple[str, ...], Field(min_length=1)]
 def _once(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
     names = [name for fold in folds for name in fold]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"a speaker is tested once, and {twice[0]} stands there twice")
+        raise ValueError(f"a speaker is tested once, and {twice[0]} is listed twice")
     return folds
 
 
 class Folds(Settings):
     """One published list."""
 
-    source: Annotated[str, Field(min_length=1, description="paper, and where the list stands")]
+    source: Annotated[str, Field(min_length=1, description="the paper, and the place of the list in it")]
     corpora: Fold
     speakers: Annotated[tuple[Fold, ...], Field(min_length=2), AfterValidator(_once)] = Field(
-        description="those tested in each fold, by Clip.speaker"
+        description="the test speakers of each fold, by Clip.speaker"
     )
 
 
@@ -49,19 +48,19 @@ def split(
     split_seed: Seed = 0,
     val_folds: Count = 6,
 ) -> Split:
-    """`published` names the list, `fold` is the tested fold of it, from 0; `split_seed` draws the validation side only."""
+    """Tests fold `fold`, from 0, of the list named `published`; `split_seed` draws the validation split only."""
     folds = load(published)
     if not 0 <= fold < len(folds.speakers):
         raise UserError(f"protocol.fold: {fold} is not one of the folds 0…{len(folds.speakers) - 1} of {published}")
-    where = {name: number for number, names in enumerate(folds.speakers) for name in names}
-    if strangers := sorted({clip.speaker for clip in clips} - where.keys()):
+    fold_of = {name: number for number, names in enumerate(folds.speakers) for name in names}
+    if strangers := sorted({clip.speaker for clip in clips} - fold_of.keys()):
         some = ", ".join(name or "(not known)" for name in strangers[:3]) + ", …" * (len(strangers) > 3)
         raise UserError(
             f"protocol.published: {published} is of {' and '.join(folds.corpora)} and has no fold for "
             f"{len(strangers)} speaker{'s' * (len(strangers) > 1)} of these clips ({some})"
         )
-    pool = Pool.of(clips, [speaker, recording], "speakers")
-    tested = np.array([where[clip.speaker] for clip in pool.clips])
+    pool = Pool.from_clips(clips, [speaker, recording], "speakers")
+    tested = np.array([fold_of[clip.speaker] for clip in pool.clips])
     _refuse_shared_recordings(pool, tested, published)
     if not (tested == fold).any():
         raise UserError(f"protocol.fold: no clip is of a speaker of fold {fold} of {published}")
@@ -69,7 +68,10 @@ def split(
 
 
 def load(name: str) -> Folds:
-    """The list of that name; a file of one's own must not take a shipped list's."""
+    """Returns the list of that name.
+
+    Raises: UserError for a name that is missing, that two files have, or whose file is not valid.
+    """
     files: dict[str, Path] = {}
     for folder in (Path(__file__).parent, *(f / "protocols" for f in parts.folders())):
         for file in sorted(folder.glob("folds/*.yaml")):
@@ -82,7 +84,7 @@ def load(name: str) -> Folds:
 
 
 def _refuse_shared_recordings(pool: Pool, tested: np.ndarray, published: str) -> None:
-    """Neither the list nor the rule that copies stay together may be bent."""
+    """Raises UserError where two folds share a recording: then list and rule (copies stay together) contradict."""
     for group in np.unique(pool.groups):
         if len(np.unique(tested[pool.groups == group])) > 1:
             names = sorted({clip.speaker for clip, g in zip(pool.clips, pool.groups, strict=True) if g == group})

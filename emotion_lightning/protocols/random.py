@@ -1,7 +1,7 @@
-"""Folds by clip, stratified by corpus and emotion: each speaker is heard on all sides, only copies stay together.
+"""Folds by clip, stratified by corpus and emotion: every speaker is in all splits, only copies stay together.
 
-The common protocol of the field ("random 10-fold"). It measures how well known speakers are told; unlike paper_random
-every clip is tested in one of the folds, and each side has its share of every emotion.
+The most common protocol of the field ("random 10-fold"). It measures how well emotions of known speakers are recognised.
+Unlike in paper_random, every clip is tested in one of the folds, and each split has its share of every emotion.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,6 @@ DISJOINT: tuple[str, ...] = ()
 def split(
     clips: Sequence[Clip], *, folds: Count = 5, fold: int = 0, split_seed: Seed = 0, val_folds: Count = 6
 ) -> Split:
-    """`fold` in 0…folds-1 is tested; of the rest one part in `val_folds` chooses the epoch."""
-    pool = Pool.of(clips, [recording], "clips")
+    """Tests fold `fold` of 0…folds-1; of the rest, one part in `val_folds` is for validation."""
+    pool = Pool.from_clips(clips, [recording], "clips")
     return pool.split(pool.fold(folds, fold, split_seed), val_folds, split_seed + fold)
