@@ -115,7 +115,7 @@ def audit(data: EmotionData) -> Audit:
     by_key = key_overlaps(data.clips, data.split, protocol)
     with data.access_log.purpose("audit"):
         pairs = _cached_similar_pairs(data)
-    by_audio = _audio_overlaps(data.clips, data.split, pairs, protocol)
+    by_audio = _audio_overlaps(data.clips, data.split, pairs)
     return Audit(protocol, (*by_key, *by_audio), emotion_counts(data), duplicates(data))
 
 
@@ -154,7 +154,7 @@ def _judge(finding: Finding, promised: bool, leak: bool) -> Finding:
     return replace(finding, verdict="LEAK" if leak else "allowed")
 
 
-def _audio_overlaps(clips: Sequence[Clip], split: Split, pairs: Sequence[Match], protocol: str) -> list[Finding]:
+def _audio_overlaps(clips: Sequence[Clip], split: Split, pairs: Sequence[Match]) -> list[Finding]:
     """Turns pairs of clips with similar audio into findings.
 
     A near-equal recording on two splits is a LEAK. An altered copy is a LEAK only between two speakers, since two takes
