@@ -18,7 +18,7 @@ from emotion_lightning.studies.engine import Choice
         ({"name": "ray", "gpus": 0}, "GPUS=0: a run takes"),
     ],
 )
-def test_what_no_engine_can_do_is_refused(choice: dict, reason: str) -> None:
+def test_what_nomake_engine_can_do_is_refused(choice: dict, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         Choice(**choice)
 
@@ -29,9 +29,9 @@ def test_a_study_on_processes_loads_no_ray_and_one_on_ray_says_how_to_install_it
 import sys
 sys.modules["ray"] = None
 from emotion_lightning.studies.engine import Choice
-from emotion_lightning.studies.runner import _engine
-_engine(Choice(jobs=2)).close()
-_engine(Choice("ray"))
+from emotion_lightning.studies.runner import make_engine
+make_engine(Choice(jobs=2)).close()
+make_engine(Choice("ray"))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1

@@ -479,9 +479,10 @@ SHARED_VOICE = [replace(clip, speaker="one-03") if clip.speaker == "two-01" else
         (CLIPS[:144], {}, "name: cross_corpus needs two corpora at least, and there is one alone"),
         (voices("one", 3) + SAD, {}, "test: one and two have fewer than two emotions in common"),
         (voices("one", 3) + voices("two", 1), {}, "val_folds: too few speakers besides the tested ones for a validation split"),
-        (with_duplicates(CLIPS, [(0, 150)]), {}, "test: one recording is in a tested and in a training corpus: one/01-neutral-0, which is "
-         "tested, and two/01-sad-0"),
-        (SHARED_VOICE, {}, "test: one speaker is in a tested and in a training corpus: one/03-angry-0, which is tested, and two/01-angry-0"),
+        (with_duplicates(CLIPS, [(0, 150)]), {}, "test: one recording is in a tested and in a training corpus: "
+         "one/01-neutral-0, which is tested, and two/01-sad-0"),
+        (SHARED_VOICE, {}, "test: one speaker is in a tested and in a training corpus: "
+         "one/03-angry-0, which is tested, and two/01-angry-0"),
     ],
 )  # fmt: skip
 def test_corpora_that_cannot_be_crossed_are_refused(clips: list[Clip], args: dict[str, Any], message: str) -> None:

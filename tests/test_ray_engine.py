@@ -190,7 +190,7 @@ def test_a_node_with_other_code_is_refused_before_anything_is_run(
 ) -> None:
     cluster.kill("127.0.0.3")
     shutil.copytree(REPOSITORY / "emotion_lightning", tmp_path / "other" / "emotion_lightning")
-    (tmp_path / "other" / "emotion_lightning" / "reads.py").open("a").write("# newer\n")
+    (tmp_path / "other" / "emotion_lightning" / "data" / "access_log.py").open("a").write("# newer\n")
     cluster.start("127.0.0.4", tmp_path / "other")
     folder = prepared(tmp_path / "study", demo_data)
     said = finished(start(folder, "study", "tiny", "--engine", "ray"), 2)
@@ -242,7 +242,7 @@ def test_a_store_of_this_machine_is_refused_where_the_cluster_has_others(monkeyp
 
 
 def test_gpus_are_asked_for_where_there_are_any() -> None:
-    assert [ray_cluster.gpus_of_a_run(None, there) for there in ([0, 0], [0, 4])] == [0, 1]
-    assert ray_cluster.gpus_of_a_run(0.25, [0, 4]) == 0.25
+    assert [ray_cluster.gpus_per_run(None, there) for there in ([0, 0], [0, 4])] == [0, 1]
+    assert ray_cluster.gpus_per_run(0.25, [0, 4]) == 0.25
     with pytest.raises(UserError, match=r"GPUS=0\.25: the cluster has no GPU"):
-        ray_cluster.gpus_of_a_run(0.25, [0, 0])
+        ray_cluster.gpus_per_run(0.25, [0, 0])

@@ -18,8 +18,8 @@ from emotion_lightning.report import formats, page, tables
 from emotion_lightning.report.collect import collect, parse_predictions
 from emotion_lightning.report.comparison import paired
 from emotion_lightning.report.summary import pairs, rows
-from emotion_lightning.studies import state as ledger
-from emotion_lightning.studies.state import Plan, PlannedArm, PlannedCell
+from emotion_lightning.studies import state
+from emotion_lightning.studies.plan import Plan, PlannedArm, PlannedCell
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import store
 
@@ -110,7 +110,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory):
         if cell.arm != "resnet_transfer" and (cell.arm, cell.fold, cell.seed) != ("lstm", 1, 1):
             write_run(client, place, cell, folder)
     parent = client.create_run(place, tags={"kind": "study", "study": plan.name})
-    ledger.write_plan(client, parent.info.run_id, plan)
+    state.write_plan(client, parent.info.run_id, plan)
     client.set_terminated(parent.info.run_id)
     yield folder
     os.chdir(before)
@@ -275,7 +275,7 @@ def test_a_report_of_a_study_without_any_run_says_so(filled: Path) -> None:
     plan = made_up().model_copy(update={"name": "empty", "cells": made_up().cells[12:]})
     place = client.get_experiment_by_name("DEMO").experiment_id
     parent = client.create_run(place, tags={"kind": "study", "study": "empty"})
-    ledger.write_plan(client, parent.info.run_id, plan)
+    state.write_plan(client, parent.info.run_id, plan)
     client.set_terminated(parent.info.run_id)
     page.write("empty", filled / "empty")
     assert "0 of 6 runs have finished" in (filled / "empty" / "report.md").read_text()

@@ -91,12 +91,12 @@ def test_an_arm_may_have_fewer_runs(tmp_path: Path) -> None:
         ("paper_random:", "paper_randon:", "no protocol named 'paper_randon'; did you mean 'paper_random'?"),
         ("label: Small", "protocols: {random: {}}", "arms.small.protocols.random: the study has no such protocol"),
         ("about:", "abuot:", "mine.yaml: abuot: no such setting; did you mean 'about'?"),
-        ("model.width: 8", "fit.devices: 2", "small: fit.devices: a study's runs take one device each"),
+        ("model.width: 8", "fit.devices: 2", "small: fit.devices: each run of a study uses one device"),
         ("seeds: [0, 4]", "seeds: [4, 4]", "a list of different numbers from 0"),
         ("folds: 3", "folds: [0, 7]", "protocols.speaker_folds.folds: 7 is not one of 0…4"),
-        ("small:", "small+:", "mine.yaml: 'small+': a study's and an arm's name has"),
-        ("model.width: 8", "seed: 3", "mine.yaml: arms.small.set: seed is the study's own"),
-        ("model.width: 8", "protocol.folds: 4", "mine.yaml: arms.small.set: protocol.folds is the study's own"),
+        ("small:", "small+:", "mine.yaml: 'small+': the name of a study or an arm has"),
+        ("model.width: 8", "seed: 3", "mine.yaml: arms.small.set: seed belongs to the study"),
+        ("model.width: 8", "protocol.folds: 4", "mine.yaml: arms.small.set: protocol.folds belongs to the study"),
         (
             "label: Small",
             "against: demo_smv",
@@ -105,7 +105,7 @@ def test_an_arm_may_have_fewer_runs(tmp_path: Path) -> None:
         (
             "experiment: demo_small_cnn, set: {model.width: 8, augment.noise: {}}",
             "experiment: demo_svm",
-            "are the same settings",
+            "have the same settings",
         ),
     ],
 )
@@ -119,13 +119,13 @@ def test_a_fault_is_told_in_one_line(tmp_path: Path, old: str, new: str, message
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("seed=3", "SET: seed is the study's own"),
-        ("protocol=speaker_folds", "SET: protocol is the study's own"),
-        ("small:protocol.fold=1", "SET: protocol.fold is the study's own"),
+        ("seed=3", "SET: seed belongs to the study"),
+        ("protocol=speaker_folds", "SET: protocol belongs to the study"),
+        ("small:protocol.fold=1", "SET: protocol.fold belongs to the study"),
         ("smal:data.batch_size=3", "the study has no arm 'smal'; did you mean 'small'?"),
         (
             "model.width=4",
-            'arm demo_svm: SET: model.width: no such setting; .*SET="demo_svm:key.path=value" would be',
+            'arm demo_svm: SET: model.width: no such setting; .*SET="demo_svm:key.path=value" sets it',
         ),
     ],
 )
@@ -144,7 +144,7 @@ def test_an_override_may_be_of_one_arm(tmp_path: Path) -> None:
 
 def test_a_study_whose_name_no_folder_should_have_is_refused(tmp_path: Path) -> None:
     (tmp_path / "it's.yaml").write_text(BASE)
-    with pytest.raises(UserError, match="a study's and an arm's name has letters, digits"):
+    with pytest.raises(UserError, match="the name of a study or an arm has only letters, digits"):
         study.load(str(tmp_path / "it's.yaml"))
 
 

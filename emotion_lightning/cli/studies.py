@@ -15,12 +15,12 @@ REPORTS = Path("reports")
 
 
 def study(name: str, overrides: list[str], choice: Choice, console: Console) -> bool:
-    """Runs what is missing, writes the report and logs it to the study's run; False if the table has gaps."""
+    """Runs what is missing, writes the report and logs it to the study's run; returns False if runs are still missing."""
     return _run(studies.load(name), overrides, choice, console)
 
 
 def honesty(name: str, overrides: list[str], folds: int | None, choice: Choice, console: Console) -> bool:
-    """The same for one experiment under leaky rows and three honest protocols."""
+    """Does the same for one experiment under leaky rows and three honest protocols."""
     if folds is not None and folds < 1:
         raise UserError(f"FOLDS={folds}: at least one fold is needed")
     return _run(studies.honesty(name, overrides, folds), overrides, choice, console)
@@ -28,45 +28,52 @@ def honesty(name: str, overrides: list[str], folds: int | None, choice: Choice, 
 
 def _run(chosen: studies.Study, overrides: list[str], choice: Choice, console: Console) -> bool:
     cells = studies.cells(chosen, overrides)
-    from emotion_lightning.studies.runner import run_study
+    from emotion_lightning.studies.runner import StudyRunner
 
-    missing = run_study(chosen, cells, overrides, choice, console, lambda: _report(chosen.name, console))
+    runner = StudyRunner(chosen, cells, overrides, console)
+    missing = runner.run(choice, lambda: _report(chosen.name, console))
     for reason, count in Counter(missing.values()).items():
-        console.print(
-            f"{count} run{'s' * (count > 1)} missing: {reason}", markup=False, highlight=False, soft_wrap=True
-        )
+        runs = "run" if count == 1 else "runs"
+        console.print(f"{count} {runs} missing: {reason}", markup=False, highlight=False, soft_wrap=True)
     return not missing
 
 
 def report(name: str, console: Console) -> None:
-    """Makes the report of a study anew, from MLflow alone."""
+    """Writes the report of a study again, from MLflow alone."""
     _report(Path(name).stem if name.endswith((".yaml", ".yml")) else name, console)
 
 
 def _report(name: str, console: Console) -> None:
     from emotion_lightning.report import formats, page, tables
-    from emotion_lightning.studies import state as ledger
+    from emotion_lightning.studies import state
     from emotion_lightning.tracking import store
 
-    results, rows = page.write(name, REPORTS / name)
+    folder = REPORTS / name
+    results, rows = page.write(name, folder)
     means = {f"{r.group.arm.name}/{r.group.protocol}/{m}": f.mean for r in rows for m, f in r.figures.items()}
-    header, lines = main = tables.main_table(rows)
+    main_table = tables.main_table(rows)
     run = results.parent.info
-    ledger.keep_report(store.connect(), run.run_id, REPORTS / name, means, formats.markdown(main))
-    table = Table(title=("DEMO · " if results.plan.demo else "") + f"study {name}, in %")
-    shown = len(header) - 2  # ECE, published figures and intervals are in the report
-    for column in header[:shown]:
+    state.log_report(store.connect(), run.run_id, folder, means, formats.markdown(main_table))
+    title = ("DEMO · " if results.plan.demo else "") + f"study {name}, in %"
+    console.print(_short_table(main_table, title))
+    address = store.address(run.experiment_id, run.run_id)
+    console.print(f"report: {folder / 'index.html'} · {address}", soft_wrap=True)
+
+
+def _short_table(main_table: tuple[list[str], list[list[str]]], title: str) -> Table:
+    """Returns the table for a terminal: without ECE, published figures, intervals and reasons, which the report has."""
+    header, lines = main_table
+    columns = len(header) - 2
+    table = Table(title=title)
+    for column in header[:columns]:
         table.add_column(column, overflow="fold")
     for line in lines:
-        table.add_row(*(escape(cell.split(" [")[0].split(": ")[0]) for cell in line[:shown]))  # why is in the report
-    console.print(table)
-    console.print(
-        f"report: {REPORTS / name / 'index.html'} · {store.address(run.experiment_id, run.run_id)}", soft_wrap=True
-    )
+        table.add_row(*(escape(cell.split(" [")[0].split(": ")[0]) for cell in line[:columns]))
+    return table
 
 
 def compare(a: str, b: str, name: str | None, console: Console) -> None:
-    """The paired tests of two runs, or of two arms of a study."""
+    """Prints the paired tests of two runs, or of two arms of a study."""
     from emotion_lightning.report import tables
     from emotion_lightning.report.comparison import paired
 

@@ -2,7 +2,7 @@
 
 Made to stay the same under another sample rate, format, level, added noise and silence around the speech, and nearly the
 same under a shift of pitch: bands 0.23 octaves wide from 80 to 3600 Hz, smoothed over 100 ms, cut to where the energy is within
-16 dB of its peak, and compressed (energy^0.3). Thresholds: likeness.py; what they were measured on: harmonics.py.
+16 dB of its peak, and compressed (energy^0.3). Thresholds: audit/near_duplicates.py; what they were measured on: harmonics.py.
 """
 
 import math

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from emotion_lightning.errors import UserError
 from emotion_lightning.report.significance import Tested
-from emotion_lightning.studies import state as ledger
-from emotion_lightning.studies.state import Plan, PlannedArm, PlannedCell
+from emotion_lightning.studies import state
+from emotion_lightning.studies.plan import Plan, PlannedArm, PlannedCell
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import store
 from emotion_lightning.training import metrics
@@ -141,18 +141,18 @@ def collect(name: str) -> Results:
     """The study as MLflow holds it now."""
     client = store.connect()
     tracking.sweep(client)
-    parent, plan = ledger.read_plan(client, name)
-    states = ledger.states(client, (cell.signature for cell in plan.cells))
+    parent, plan = state.read_plan(client, name)
+    states = state.states(client, (cell.signature for cell in plan.cells))
     arms = {arm.name: arm for arm in plan.arms}
     groups: dict[tuple[str, str], Group] = {}
     for cell in plan.cells:
         empty = Group(arms[cell.arm], cell.protocol, leaky=cell.protocol in plan.leaky)
         group = groups.setdefault((cell.arm, cell.protocol), empty)
-        state = states[cell.signature]
-        if state.status == "finished" and state.run:
-            group.finished.append(read_run(client, cell, state.run))
+        cell_state = states[cell.signature]
+        if cell_state.status == "finished" and cell_state.run:
+            group.finished.append(read_run(client, cell, cell_state.run))
         else:
-            group.missing.append((cell, cell.reason or state.reason or "not run yet"))
+            group.missing.append((cell, cell.reason or cell_state.reason or "not run yet"))
     return Results(parent, plan, groups)
 
 

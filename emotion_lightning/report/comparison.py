@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.report.collect import Group, collect, read_run
 from emotion_lightning.report.summary import Pair, compare, with_holm
-from emotion_lightning.studies import state as ledger
-from emotion_lightning.studies.state import PlannedArm, PlannedCell
+from emotion_lightning.studies import state
+from emotion_lightning.studies.plan import PlannedArm, PlannedCell
 from emotion_lightning.tracking import store
 
 
@@ -39,7 +39,7 @@ def _study_of(a: str, b: str) -> str | None:
     names, plans = sorted({r.data.tags["study"] for r in store.runs(client, "tags.kind = 'study'")}), []
     for name in names:
         with suppress(MlflowException, ValidationError, UserError):  # one that was killed before it had a plan
-            plans.append(ledger.read_plan(client, name)[1])
+            plans.append(state.read_plan(client, name)[1])
     arms = {arm.name for plan in plans for arm in plan.arms}
     for name in (a, b):
         if name not in arms and not re.fullmatch("[0-9a-f]{4,32}", name):

@@ -1,7 +1,7 @@
-"""What runs the cells of a study, on this machine or on a cluster: what an engine is asked, and what it tells.
+"""The interface of engines, which run the cells of a study, and the code that runs one cell in its process.
 
-An engine has slots, numbered from 0; each runs one job at a time. `workers` has the engine of this machine, `ray_engine`
-that of a cluster.
+An engine has slots, numbered from 0. Each runs one job at a time. `process_engine` is the engine of one machine,
+`ray_engine` that of a cluster.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,10 @@ Name = Literal["processes", "ray"]
 
 @dataclass(frozen=True)
 class Choice:
-    """Which engine. `jobs`: runs at once, as the engine sees fit if None; `gpus`: of one run, Ray's alone."""
+    """The choice of an engine. `jobs`: runs at once, None for the engine's default; `gpus`: of one run, for Ray only.
+
+    Raises: UserError for numbers that make no sense.
+    """
 
     name: Name = "processes"
     jobs: int | None = None
@@ -36,15 +39,20 @@ class Choice:
 
 @dataclass(frozen=True)
 class Job:
+    """One cell to run; `resume` is the id of the run to continue, None for a new run."""
+
     experiment: Experiment
     tags: dict[str, str]
     resume: str | None
 
 
 @dataclass(frozen=True)
-class News:
-    """`epoch`: one is done; `finished`; `refused`: a UserError before a run was opened; `failed`: the run FAILED;
-    `died`: the process is gone (out of memory, a signal, with its node)."""
+class JobEvent:
+    """An event of a running job.
+
+    `epoch`: an epoch is done. `finished`: the job is done. `refused`: a UserError before a run was opened. `failed`: the run
+    FAILED. `died`: the process has ended (out of memory, a signal, the end of its node).
+    """
 
     kind: Literal["epoch", "finished", "refused", "failed", "died"]
     epoch: int = 0
@@ -54,49 +62,50 @@ class News:
 
 class Engine(Protocol):
     jobs: int
-    """Slots: how many runs at once."""
+    """The number of slots: how many runs at once."""
 
     def start(self, slot: int, job: Job) -> None:
-        """Starts the job on a slot that has none."""
+        """Starts the job in a free slot."""
 
-    def news(self, seconds: float) -> list[tuple[int, News]]:
-        """(slot, news) of all that has something to say; waits for it up to so many seconds."""
+    def events(self, seconds: float) -> list[tuple[int, JobEvent]]:
+        """Returns the new events, each with its slot; waits up to so many seconds for the first one."""
 
     def stop(self) -> None:
         """Ends all runs as KILLED and waits until their processes are gone."""
 
     def close(self) -> None:
-        """Lets go of processes and cluster."""
+        """Releases processes and cluster."""
 
 
-def do(job: Job, tell: Callable[[News], None]) -> News:
-    """Does the job in this process; `tell` hears of each epoch. Raises `signals.Killed` on SIGTERM and SIGINT."""
+def run_job(job: Job, on_event: Callable[[JobEvent], None]) -> JobEvent:
+    """Runs the job in this process and returns its last event; `on_event` gets an event for each epoch.
+
+    Raises: signals.Killed on SIGTERM and SIGINT.
+    """
     from emotion_lightning.train import train
 
-    def watch(figures: dict[str, float], epoch: int) -> None:
-        tell(News("epoch", epoch, figures=figures))
+    def on_epoch(figures: dict[str, float], epoch: int) -> None:
+        on_event(JobEvent("epoch", epoch, figures=figures))
 
     try:
-        result: Any = train(job.experiment, Console(quiet=True), _resumable(job), job.tags, watch)
+        result: Any = train(job.experiment, Console(quiet=True), _resumable(job), job.tags, on_epoch)
     except UserError as error:
-        return News("failed" if error.in_run else "refused", text=" ".join(str(error).split("\n")[:3]))
+        return JobEvent("failed" if error.in_run else "refused", text=" ".join(str(error).split("\n")[:3]))
     except Exception as error:
-        return News("failed", text=f"{type(error).__name__}: {error}".split("\n")[0][:300])
-    return News("finished", figures=result.figures)
+        return JobEvent("failed", text=f"{type(error).__name__}: {error}".split("\n")[0][:300])
+    return JobEvent("finished", figures=result.figures)
 
 
 def _resumable(job: Job) -> str | None:
-    """The run to go on in; None, for a new one, where it cannot be gone on with: here is neither its checkpoint nor the
-    machine on which it was killed."""
-    from emotion_lightning.tracking import environment as machine
-    from emotion_lightning.tracking import store
+    """Returns the id of the run to resume; None where this machine has neither its checkpoint nor was the one that ran it."""
+    from emotion_lightning.tracking import environment, store
     from emotion_lightning.tracking.resume import check
     from emotion_lightning.train import work_folder
 
     if job.resume is None:
         return None
     host = store.find(store.connect(), job.resume).data.tags.get("machine/host")
-    if host != machine.process()["machine/host"] and not (work_folder(job.resume) / "last.ckpt").exists():
+    if host != environment.process()["machine/host"] and not (work_folder(job.resume) / "last.ckpt").exists():
         return None
     with suppress(UserError):
         return check(job.experiment, job.resume)

@@ -1,4 +1,4 @@
-"""What a running study shows: on a terminal a bar for each worker and one over all, elsewhere a line a run."""
+"""The progress of a running study: on a terminal a bar for each slot and one over all runs, elsewhere a line for each run."""
 
 import time
 
@@ -8,53 +8,59 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from emotion_lightning.studies.study import Cell
 
 
-class View:
+class ProgressView:
+    """Shows `done` of `total` runs, and the runs that are under way."""
+
     def __init__(self, console: Console, total: int, done: int):
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
         self.console, self.done, self.total, self.left = console, done, total, ""
         self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.overall = self.progress.add_task("all runs", total=total, completed=done, note=f"{done}/{total}")
         self.tasks: dict[int, tuple[TaskID, Cell]] = {}
-        self.said = time.monotonic()
+        self.printed = time.monotonic()
 
     def announce(self, cells: int, at_once: int) -> None:
+        """Prints how many cells will be run."""
         if cells:
-            self._say(f"{cells} of {self.total} runs to do, {at_once} at once")
+            self._print(f"{cells} of {self.total} runs to do, {at_once} at once")
 
-    def begin(self, worker: int, cell: Cell, epochs: int) -> None:
-        self.tasks[worker] = self.progress.add_task(str(cell), total=epochs or None, note="starting"), cell
+    def begin(self, slot: int, cell: Cell, epochs: int) -> None:
+        """Shows that a cell has started in a slot."""
+        self.tasks[slot] = self.progress.add_task(str(cell), total=epochs or None, note="starting"), cell
 
-    def epoch(self, worker: int, epoch: int, epochs: int, figures: dict[str, float]) -> None:
-        task, cell = self.tasks[worker]
+    def epoch(self, slot: int, epoch: int, epochs: int, figures: dict[str, float]) -> None:
+        """Shows the scores of an epoch, counted from 0."""
+        task, cell = self.tasks[slot]
         note = f"epoch {epoch + 1}/{epochs or 1} · UAR {figures['uar/val']:.3f} val"
         self.progress.update(task, completed=epoch + 1, note=note)
-        if not self.console.is_terminal and time.monotonic() - self.said > 60:
-            self._say(f"{cell}: {note}{self.left}")
+        if not self.console.is_terminal and time.monotonic() - self.printed > 60:
+            self._print(f"{cell}: {note}{self.left}")
 
-    def end(self, worker: int, outcome: str, counts: bool) -> None:
-        """`counts`: the cell is done with, and is not started again."""
-        task, cell = self.tasks.pop(worker)
+    def end(self, slot: int, outcome: str, counts: bool) -> None:
+        """Ends the run of a slot; `counts` is False if its cell is started again."""
+        task, cell = self.tasks.pop(slot)
         self.progress.remove_task(task)
         self.done += counts
         self.progress.update(self.overall, completed=self.done)
-        self._say(f"[{self.done}/{self.total}] {cell}: {outcome}")
+        self._print(f"[{self.done}/{self.total}] {cell}: {outcome}")
 
-    def skip(self, cells: int, why: str) -> None:
-        """So many cells will not be started."""
+    def skip(self, cells: int, reason: str) -> None:
+        """Counts cells that will not be started."""
         self.done += cells
-        self._say(f"[{self.done}/{self.total}] {why}")
+        self._print(f"[{self.done}/{self.total}] {reason}")
 
     def time_left(self, seconds: float | None) -> None:
+        """Shows the estimated time left; None if it is unknown."""
         self.left = "" if seconds is None else f" · about {_duration(seconds)} left"
         self.progress.update(self.overall, note=f"{self.done}/{self.total}{self.left}")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True, markup=False)
-        self.said = time.monotonic()
+        self.printed = time.monotonic()
 
 
 def _duration(seconds: float) -> str:
-    """ "40 s", "12 min", "3 h 20 min"."""
+    """Formats seconds as "40 s", "12 min" or "3 h 20 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,229 +1,234 @@
-"""Runs a study: what has finished is left alone, what was killed goes on, what failed or is new is run."""
+"""Runs a study: finished cells are left alone, killed ones are resumed, failed and missing ones are run."""
 
 import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from statistics import fmean
 
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from emotion_lightning.errors import UserError
-from emotion_lightning.studies import state as ledger
-from emotion_lightning.studies.engine import Choice, Engine, Job, News
-from emotion_lightning.studies.process_engine import Processes
-from emotion_lightning.studies.progress import View
+from emotion_lightning.studies import state
+from emotion_lightning.studies.engine import Choice, Engine, Job, JobEvent
+from emotion_lightning.studies.plan import Plan, make_plan
+from emotion_lightning.studies.process_engine import ProcessEngine
+from emotion_lightning.studies.progress import ProgressView
 from emotion_lightning.studies.study import Cell, Study
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import server, signals, store
 from emotion_lightning.training.schedule import cycles
 
-STARTS = 2  # of a cell whose process dies
+MAX_STARTS = 2  # of a cell whose process dies
 
 
-def run_study(
-    study: Study,
-    cells: Sequence[Cell],
-    overrides: Sequence[str],
-    choice: Choice,
-    console: Console,
-    conclude: Callable[[], None],
-) -> dict[str, str]:
-    """Trains those of `cells`, spelt out with `overrides`, that are missing, on the engine chosen; then calls `conclude`,
-    which writes the report while the study's run is still RUNNING. Returns the cells without a finished run by name, with
-    the reason of each."""
-    place = store.ROOT / "studies" / f"{study.name}.lock"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(place, timeout=0), signals.raised():
-            return _run(study, cells, overrides, choice, console, conclude)
-    except Timeout:
-        raise UserError(f"study {study.name} is being run here already; two at once would double its runs") from None
+def make_engine(choice: Choice) -> Engine:
+    """Makes the engine that was chosen.
 
-
-def _run(
-    study: Study,
-    cells: Sequence[Cell],
-    overrides: Sequence[str],
-    choice: Choice,
-    console: Console,
-    conclude: Callable[[], None],
-) -> dict[str, str]:
-    client = store.connect()
-    tracking.sweep(client)
-    states = ledger.states(client, [cell.experiment.signature() for cell in cells])
-    done = all(state.status == "finished" for state in states.values())
-    with closing(_engine(Choice() if done else choice)) as engine:  # no cluster is joined for nothing
-        return _run_on(engine, client, study, cells, overrides, console, conclude)
-
-
-def _run_on(
-    engine: Engine,
-    client: MlflowClient,
-    study: Study,
-    cells: Sequence[Cell],
-    overrides: Sequence[str],
-    console: Console,
-    conclude: Callable[[], None],
-) -> dict[str, str]:
-    parent = ledger.open_parent(client, ledger.plan(study, cells, overrides, {}), cells[0]).info.run_id
-    status = "FAILED"
-    try:
-        runner = _Runner(client, study.name, parent, cells, engine, console)
-        try:
-            runner.work()
-            tracking.sweep(client)  # sends what a worker was left with
-        except MlflowException:
-            server.hurry()  # it has been waited for: the calls below are not to wait as long again
-            raise
-        finally:
-            ledger.write_plan(client, parent, ledger.plan(study, cells, overrides, runner.reasons))
-        conclude()
-        status = "FINISHED"
-    except signals.Killed as killed:
-        status, killed.run_id = "KILLED", parent
-        raise
-    finally:
-        client.set_terminated(parent, status)
-    states = ledger.states(client, runner.cells)
-    return {
-        str(cell): runner.reasons.get(signature) or states[signature].reason or "not run"
-        for signature, cell in runner.cells.items()
-        if states[signature].status != "finished"
-    }
-
-
-def _engine(choice: Choice) -> Engine:
+    Raises: UserError where Ray is not installed or its cluster cannot be used.
+    """
     if choice.name == "processes":
-        return Processes(choice.jobs or 1)
-    # Both are read when Ray is imported. Its messages on dead processes are the study's to tell, and in one line; a Ray of
-    # this machine alone listens on 127.0.0.1 only, by a switch whose name is of the systems where that is the default.
+        return ProcessEngine(choice.jobs or 1)
+    # Ray reads both when it is imported. The study reports dead processes itself, in one line each. Without a cluster, Ray
+    # listens on 127.0.0.1 only, by a switch that is named after the systems where this is the default.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     if not os.environ.get("RAY_ADDRESS"):
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
-        from emotion_lightning.studies.ray_engine import Cluster
+        from emotion_lightning.studies.ray_engine import RayEngine
     except ModuleNotFoundError:
         raise UserError("ENGINE=ray: Ray is not installed; pip install 'emotion-lightning[cluster]'") from None
-    return Cluster(choice)
+    return RayEngine(choice)
 
 
-class _Runner:
-    """Hands cells to the engine until none is left. `reasons`: by signature, why a cell could not be run."""
+@dataclass
+class Started:
+    """A cell that runs in a slot: when it started (monotonic s), and how many epochs are done."""
 
-    def __init__(
-        self, client: MlflowClient, study: str, parent: str, cells: Sequence[Cell], engine: Engine, console: Console
-    ):
-        self.client, self.study, self.parent, self.engine = client, study, parent, engine
-        self.cells = {cell.experiment.signature(): cell for cell in reversed(cells)}
-        states = ledger.states(client, self.cells)
+    signature: str
+    time: float
+    epochs: int = 0
+
+
+class StudyRunner:
+    """Runs the cells of one study that have not finished. `reasons` says, by signature, why a cell could not be run."""
+
+    def __init__(self, study: Study, cells: Sequence[Cell], overrides: Sequence[str], console: Console):
+        """Takes the study's cells, which already contain `overrides`; the plan lists these."""
+        self.study, self.cells, self.overrides, self.console = study, cells, overrides, console
+        self.by_signature = {cell.experiment.signature(): cell for cell in reversed(cells)}
         self.reasons: dict[str, str] = {}
-        self.seconds: dict[str, list[float]] = defaultdict(list)  # of finished runs, by arm
         self.queue: deque[str] = deque()
-        for signature in reversed(self.cells):
-            state = states[signature]
-            if state.status in ("killed", "failed", "missing"):
-                self.queue.append(signature)
-            elif state.run:
-                ledger.adopt(client, state.run, study, self.cells[signature], parent)
-                if "seconds" in state.run.data.metrics:
-                    self.seconds[self.cells[signature].arm].append(state.run.data.metrics["seconds"])
-        self.view = View(console, len(self.cells), len(self.cells) - len(self.queue))
-        self.busy: dict[int, tuple[str, float, int]] = {}  # slot → signature, when it began, epochs done
+        self.busy: dict[int, Started] = {}  # by slot
         self.starts = Counter[str]()
+        self.seconds: dict[str, list[float]] = defaultdict(list)  # of finished runs, by arm
 
-    def work(self) -> None:
-        count = min(self.engine.jobs, len(self.queue))
-        self.view.announce(len(self.queue), count)
+    def run(self, choice: Choice, write_report: Callable[[], None]) -> dict[str, str]:
+        """Runs what is missing and calls `write_report`; returns {cell: reason} of the cells without a finished run.
+
+        Raises: UserError where the study is running already, or the engine or the tracking server cannot be used.
+        """
+        lock = store.ROOT / "studies" / f"{self.study.name}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=0), signals.raised():
+                return self._run(choice, write_report)
+        except Timeout:
+            raise UserError(
+                f"study {self.study.name} is already running in this folder; a second one would double its runs"
+            ) from None
+
+    def _run(self, choice: Choice, write_report: Callable[[], None]) -> dict[str, str]:
+        self.client = store.connect()
+        tracking.sweep(self.client)
+        states = state.states(self.client, self.by_signature)
+        all_finished = all(cell.status == "finished" for cell in states.values())
+        with closing(make_engine(Choice() if all_finished else choice)) as self.engine:  # join no cluster for nothing
+            self.parent_id = state.open_parent(self.client, self._plan(), self.cells[0]).info.run_id
+            status = "FAILED"
+            try:
+                self._run_cells()
+                write_report()  # while the study's own run is still RUNNING
+                status = "FINISHED"
+            except signals.Killed as killed:
+                status, killed.run_id = "KILLED", self.parent_id
+                raise
+            finally:
+                self.client.set_terminated(self.parent_id, status)
+        return self._unfinished()
+
+    def _plan(self) -> Plan:
+        return make_plan(self.study, self.cells, self.overrides, self.reasons)
+
+    def _unfinished(self) -> dict[str, str]:
+        states = state.states(self.client, self.by_signature)
+        return {
+            str(cell): self.reasons.get(signature) or states[signature].reason or "not run"
+            for signature, cell in self.by_signature.items()
+            if states[signature].status != "finished"
+        }
+
+    def _run_cells(self) -> None:
+        """Runs all cells of the queue and writes the plan with the reasons of those that could not be run."""
+        try:
+            self._fill_queue()
+            self._work()
+            tracking.sweep(self.client)  # sends what a worker could not send
+        except MlflowException:
+            server.hurry()  # the server has been waited for: the calls below must not wait as long again
+            raise
+        finally:
+            state.write_plan(self.client, self.parent_id, self._plan())
+
+    def _fill_queue(self) -> None:
+        """Queues the cells to run, and tags the runs of the others."""
+        states = state.states(self.client, self.by_signature)
+        for signature in reversed(self.by_signature):
+            cell, cell_state = self.by_signature[signature], states[signature]
+            if cell_state.status in ("killed", "failed", "missing"):
+                self.queue.append(signature)
+            elif cell_state.run:
+                state.tag_existing_run(self.client, cell_state.run, self.study.name, cell, self.parent_id)
+                if "seconds" in cell_state.run.data.metrics:
+                    self.seconds[cell.arm].append(cell_state.run.data.metrics["seconds"])
+        self.view = ProgressView(self.console, len(self.cells), len(self.cells) - len(self.queue))
+
+    def _work(self) -> None:
+        """Gives cells to the engine until none is left and none is running."""
+        slots = min(self.engine.jobs, len(self.queue))
+        self.view.announce(len(self.queue), slots)
         try:
             with self.view.progress:
                 while self.queue or self.busy:
-                    for slot in range(count):
+                    for slot in range(slots):
                         if slot not in self.busy and self.queue:
                             self._start(slot)
                     self.view.time_left(self._time_left())
-                    for slot, news in self.engine.news(1.0):
-                        if slot in self.busy:  # else it died while it had nothing to do
-                            self._hear(slot, news)
+                    for slot, event in self.engine.events(1.0):
+                        if slot in self.busy:  # a process can also die while it is idle
+                            self._handle_event(slot, event)
         except BaseException:
             self.engine.stop()
-            for signature, _, _ in self.busy.values():
-                ledger.end_dead(self.client, signature, self.parent)
+            for started in self.busy.values():
+                state.mark_killed_if_dead(self.client, started.signature, self.parent_id)
             raise
 
     def _start(self, slot: int) -> None:
         signature = self.queue.popleft()
-        cell, state = self.cells[signature], ledger.state(self.client, signature)
-        if state.status in ("finished", "running"):  # by another study, since this one began
-            self.view.skip(1, f"{cell}: {state.reason or 'has finished meanwhile'}")
+        cell, cell_state = self.by_signature[signature], state.state(self.client, signature)
+        if cell_state.status in ("finished", "running"):  # by another study, since this one started
+            self.view.skip(1, f"{cell}: {cell_state.reason or 'has finished meanwhile'}")
             return
-        resume = state.run.info.run_id if state.status == "killed" and state.run else None
-        self.engine.start(slot, Job(cell.experiment, ledger.tags(self.study, cell, self.parent), resume))
-        self.busy[slot] = signature, time.monotonic(), 0
+        resume = cell_state.run.info.run_id if cell_state.status == "killed" and cell_state.run else None
+        tags = state.cell_tags(self.study.name, cell, self.parent_id)
+        self.engine.start(slot, Job(cell.experiment, tags, resume))
+        self.busy[slot] = Started(signature, time.monotonic())
         self.starts[signature] += 1
         self.view.begin(slot, cell, _epochs(cell))
 
-    def _hear(self, slot: int, news: News) -> None:
-        signature, began, _ = self.busy[slot]
-        cell = self.cells[signature]
-        if news.kind == "epoch":
-            self.busy[slot] = signature, began, news.epoch + 1
-            self.view.epoch(slot, news.epoch, _epochs(cell), news.figures or {})
+    def _handle_event(self, slot: int, event: JobEvent) -> None:
+        started = self.busy[slot]
+        cell = self.by_signature[started.signature]
+        if event.kind == "epoch":
+            started.epochs = event.epoch + 1
+            self.view.epoch(slot, event.epoch, _epochs(cell), event.figures or {})
             return
         del self.busy[slot]
-        if news.kind == "died":
-            state = ledger.end_dead(self.client, signature, self.parent)
-            if state.status == "finished" and state.run:  # it died after its work was done
-                news = News("finished", figures=dict(state.run.data.metrics))
-        again = news.kind == "died" and self.starts[signature] < STARTS
-        if news.kind == "finished":
-            seconds = time.monotonic() - began
+        if event.kind == "died":
+            cell_state = state.mark_killed_if_dead(self.client, started.signature, self.parent_id)
+            if cell_state.status == "finished" and cell_state.run:  # it died after its work was done
+                event = JobEvent("finished", figures=dict(cell_state.run.data.metrics))
+        if event.kind == "finished":
+            seconds = time.monotonic() - started.time
             self.seconds[cell.arm].append(seconds)
-            text = f"test UAR {(news.figures or {})['test/uar']:.3f}, {seconds:.0f} s"
+            self.view.end(slot, f"test UAR {(event.figures or {})['test/uar']:.3f}, {seconds:.0f} s", counts=True)
+        elif event.kind == "died" and self.starts[started.signature] < MAX_STARTS:
+            self.queue.appendleft(started.signature)
+            self.view.end(slot, f"{event.text}, started again", counts=False)
         else:
-            text = self.reasons[signature] = news.text
-        self.view.end(slot, text + (", started again" if again else ""), counts=not again)
-        if again:
-            del self.reasons[signature]
-            self.queue.appendleft(signature)
-        if news.kind == "refused":
-            self._refuse_alike(cell, news.text)
+            self.reasons[started.signature] = event.text
+            self.view.end(slot, event.text, counts=True)
+        if event.kind == "refused":
+            self._refuse_alike(cell, event.text)
 
     def _refuse_alike(self, refused: Cell, reason: str) -> None:
-        """What one fold or seed of an arm was refused for holds for the others under the protocol, unless it is of its split."""
+        """Drops the other folds and seeds of a refused cell, unless the reason depends on the fold, the seed or the server."""
         if reason.startswith((server.AWAY, "audit:", "protocol.split_seed", "protocol.fold:")):
             return
-        alike = [
-            s for s in self.queue if (self.cells[s].arm, self.cells[s].protocol) == (refused.arm, refused.protocol)
-        ]
+        alike = []
+        for signature in self.queue:
+            cell = self.by_signature[signature]
+            if (cell.arm, cell.protocol) == (refused.arm, refused.protocol):
+                alike.append(signature)
         for signature in alike:
             self.queue.remove(signature)
             self.reasons[signature] = reason
         if alike:
-            self.view.skip(
-                len(alike), f"{refused.arm} · {refused.protocol}: {len(alike)} more runs, for the same reason"
-            )
+            title = f"{refused.arm} · {refused.protocol}"
+            self.view.skip(len(alike), f"{title}: {len(alike)} more runs, for the same reason")
 
     def _time_left(self) -> float | None:
-        """Seconds, from what finished runs of each arm took; None while nothing is known."""
+        """Estimates the time left in seconds from the finished runs of each arm; None while nothing is known."""
         known = {arm: fmean(seconds) for arm, seconds in self.seconds.items()}
         now = time.monotonic()
-        for signature, began, epochs in self.busy.values():
-            cell = self.cells[signature]
-            if epochs and cell.arm not in known:
-                known[cell.arm] = (now - began) * _epochs(cell) / epochs
+        for started in self.busy.values():
+            cell = self.by_signature[started.signature]
+            if started.epochs and cell.arm not in known:
+                known[cell.arm] = (now - started.time) * _epochs(cell) / started.epochs
         if not known:
             return None
-        usual = fmean(known.values())
-        waiting = sum(known.get(self.cells[s].arm, usual) for s in self.queue)
-        under_way = [
-            max(0.0, known.get(self.cells[s].arm, usual) - (now - began)) for s, began, _ in self.busy.values()
-        ]
-        return (waiting + sum(under_way)) / max(1, len(self.busy))
+        average = fmean(known.values())
+
+        def expected(signature: str) -> float:
+            return known.get(self.by_signature[signature].arm, average)
+
+        waiting = sum(expected(signature) for signature in self.queue)
+        running = sum(max(0.0, expected(s.signature) - (now - s.time)) for s in self.busy.values())
+        return (waiting + running) / max(1, len(self.busy))
 
 
 def _epochs(cell: Cell) -> int:

@@ -1,15 +1,15 @@
-"""A study: arms × protocols × folds × seeds, read from a YAML file and spelt out as one experiment a cell.
+"""A study: arms × protocols × folds × seeds, read from a YAML file; `cells` lists the experiment of each cell.
 
     about: what the table shows
     arms:
-      svm:                                      # an experiment by its name
+      svm:                                      # an experiment, by its name
       svm_c10: {experiment: svm, set: {model.C: 10}}
       resnet_scratch: {protocols: {speaker_folds: {folds: [0], seeds: 1}}}   # fewer runs, where one takes an hour
     protocols:
       paper_random: {seeds: 5}
       speaker_folds: {folds: 5, seeds: 3}
 
-A seed is that of weights, order and augmentation, and of the split as well where the protocol draws one.
+A seed sets the weights, the order of clips and the augmentation, and also the split where the protocol draws one.
 """
 
 import json
@@ -39,12 +39,12 @@ Numbers = Annotated[int | list[int], PlainValidator(_numbers_or_count)]
 
 
 def _or_default(value: Any) -> Any:
-    """`svm:` with nothing behind it asks for the defaults."""
+    """Reads `svm:` without a value as an empty mapping, which gives the defaults."""
     return {key: {} if item is None else item for key, item in value.items()} if isinstance(value, dict) else value
 
 
 class Runs(Settings):
-    """Which runs of one protocol: folds × seeds."""
+    """The runs of one protocol: folds × seeds."""
 
     folds: Numbers | None = Field(
         None, description="5: all folds of five; [0, 2]: only these, of as many as the study or the protocol has"
@@ -54,19 +54,23 @@ class Runs(Settings):
 
 
 class Arm(Settings):
-    experiment: str = Field("", description="its experiment; the arm's own name if empty")
+    """One row of the table: an experiment, perhaps with changed settings."""
+
+    experiment: str = Field("", description="its experiment; the name of the arm if empty")
     label: str = Field("", description="its name in tables and figures")
     set: Args = Field(default_factory=dict, description="overrides, {dotted.path: value}")
-    against: str = Field("", description="the arm that its paired tests are against; the one before it if empty")
+    against: str = Field("", description="the arm that paired tests compare it with; the previous one if empty")
     protocols: Annotated[dict[str, Runs], BeforeValidator(_or_default)] = Field(
         default_factory=dict, description="runs of this arm that differ from the study's, by protocol"
     )
 
 
 class Study(Settings):
+    """A study file."""
+
     name: str
     about: str = ""
-    command: str = Field("", description="what runs it again; make study STUDY=<name> if empty")
+    command: str = Field("", description="the command that runs it; make study STUDY=<name> if empty")
     arms: Annotated[dict[str, Arm], BeforeValidator(_or_default), Field(min_length=1)]
     protocols: Annotated[dict[str, Runs], BeforeValidator(_or_default), Field(min_length=1)]
 
@@ -87,15 +91,20 @@ class Cell:
 
 
 def folders() -> list[Path]:
+    """Returns the folders with studies, in the order of search."""
     return [folder / "studies" for folder in settings.folders()]
 
 
 def names() -> list[str]:
+    """Returns the names of all studies."""
     return sorted({file.stem for folder in folders() for file in folder.glob("*.yaml")})
 
 
 def load(name: str) -> Study:
-    """The study of that name (or path of a YAML file)."""
+    """Reads the study of that name, or of that YAML file.
+
+    Raises: UserError for a study that is missing or not valid.
+    """
     file = Path(name) if name.endswith((".yaml", ".yml")) else None
     file = file or next((f for folder in folders() if (f := folder / f"{name}.yaml").is_file()), None)
     if file is None or not file.is_file():
@@ -104,7 +113,7 @@ def load(name: str) -> Study:
     for name in (study.name, *study.arms):
         if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
             raise UserError(
-                f"{file}: '{name}': a study's and an arm's name has letters, digits, _ - . only (see `label`)"
+                f"{file}: '{name}': the name of a study or an arm has only letters, digits, _ - . (see `label`)"
             )
     for arm, chosen in study.arms.items():
         if chosen.against and chosen.against not in study.arms:
@@ -112,13 +121,13 @@ def load(name: str) -> Study:
                 f"{file}: arms.{arm}.against: no arm '{chosen.against}'{nearest(chosen.against, study.arms)}"
             )
         for path in chosen.set:
-            _refuse_the_studys_own(path, f"{file}: arms.{arm}.set")
+            _refuse_seed_and_protocol(path, f"{file}: arms.{arm}.set")
         for protocol in chosen.protocols.keys() - study.protocols.keys():
             raise UserError(f"{file}: arms.{arm}.protocols.{protocol}: the study has no such protocol")
     return study
 
 
-HONEST = {  # protocol → the folds of its whole
+HONESTY_PROTOCOLS = {  # protocol → the number of its folds
     "leaky_rows": None,
     "random": 5,
     "speaker_folds": 5,
@@ -127,14 +136,15 @@ HONEST = {  # protocol → the folds of its whole
 
 
 def honesty(name: str, overrides: Iterable[str] = (), folds: int | None = None) -> Study:
-    """The study of one experiment under leaky rows, by clip, by speaker and by sentence; `folds` runs only so many of each.
+    """Makes the study of one experiment under leaky rows, by clip, by speaker and by sentence; `folds` limits the folds of each.
 
-    An experiment that makes no rows gets four a clip (augment.copies) under every protocol, since else there is nothing to leak.
+    An experiment without variants of clips gets three for each clip (augment.copies) under every protocol: without them,
+    nothing would leak.
     """
     experiment = settings.load(name, overrides)
     makes_rows = any(parts.entry("augment", a)(**args).stage == "rows" for a, args in experiment.augment.items())
     protocols = {}
-    for protocol, whole in HONEST.items():
+    for protocol, whole in HONESTY_PROTOCOLS.items():
         if whole and protocol == "speaker_folds":  # SAVEE has four speakers
             whole = min(whole, _speakers(experiment) or whole)
         run = whole if folds is None or whole is None else list(range(min(folds, whole)))
@@ -150,50 +160,52 @@ def honesty(name: str, overrides: Iterable[str] = (), folds: int | None = None) 
 
 
 def _speakers(experiment: Experiment) -> int:
-    """How many speakers its corpora have by their own account; 0 where one of them cannot say."""
+    """Returns the official number of speakers of its corpora; 0 where one of them has no official counts."""
     official = [parts.fact("corpora", name, "ABOUT", None).official for name in experiment.corpora]
     return sum(len({speaker for speaker, _ in counts}) for counts in official) if all(official) else 0
 
 
-def _refuse_the_studys_own(path: str, where: str) -> None:
+def _refuse_seed_and_protocol(path: str, where: str) -> None:
     if path == "seed" or path.split(".")[0] == "protocol":
-        raise UserError(f"{where}: {path} is the study's own: its `protocols` say which seeds, folds and settings")
+        raise UserError(f"{where}: {path} belongs to the study: its `protocols` set seeds, folds and settings")
 
 
 def cells(study: Study, overrides: Iterable[str] = ()) -> list[Cell]:
-    """All runs, seed by seed and fold by fold, so that a study that was broken off has something of every arm.
+    """Returns all cells, seed by seed and fold by fold, so that an interrupted study has some runs of every arm.
 
-    An override `key.path=value` is every arm's, `arm:key.path=value` that arm's alone.
+    An override `key.path=value` applies to every arm, `arm:key.path=value` to that arm only.
+
+    Raises: UserError for overrides and settings that do not fit, and for two cells with the same settings.
     """
     by_arm = _by_arm(study, overrides)
-    found = [
+    all_cells = [
         c for arm in study.arms for protocol in study.protocols for c in _cells(study, arm, protocol, by_arm[arm])
     ]
-    if taken := [c for c in found if ranks.resolve_ranks(c.experiment.fit).count > 1]:
+    if distributed := [c for c in all_cells if ranks.resolve_ranks(c.experiment.fit).count > 1]:
         raise UserError(
-            f"{taken[0].arm}: fit.devices: a study's runs take one device each; JOBS=n runs several at once"
+            f"{distributed[0].arm}: fit.devices: each run of a study uses one device; JOBS=n runs several at once"
         )
-    same: dict[str, Cell] = {}
-    split: dict[tuple[str, int | None, int], Cell] = {}
-    for cell in found:
-        other = same.setdefault(cell.experiment.signature(), cell)
+    by_signature: dict[str, Cell] = {}
+    by_split: dict[tuple[str, int | None, int], Cell] = {}
+    for cell in all_cells:
+        other = by_signature.setdefault(cell.experiment.signature(), cell)
         if other is not cell:
-            raise UserError(f"study {study.name}: '{other}' and '{cell}' are the same settings")
-        other = split.setdefault((cell.protocol, cell.fold, cell.seed), cell)
+            raise UserError(f"study {study.name}: '{other}' and '{cell}' have the same settings")
+        other = by_split.setdefault((cell.protocol, cell.fold, cell.seed), cell)
         if other.experiment.protocol != cell.experiment.protocol:
             raise UserError(
-                f"study {study.name}: '{other}' and '{cell}' differ in their protocol's settings; say them in "
-                f"the study: protocols.{cell.protocol}.set"
+                f"study {study.name}: '{other}' and '{cell}' differ in the settings of their protocol; "
+                f"set these for the study: protocols.{cell.protocol}.set"
             )
     arms, protocols = list(study.arms), list(study.protocols)
-    return sorted(found, key=lambda c: (c.seed, c.fold or 0, protocols.index(c.protocol), arms.index(c.arm)))
+    return sorted(all_cells, key=lambda c: (c.seed, c.fold or 0, protocols.index(c.protocol), arms.index(c.arm)))
 
 
 def _by_arm(study: Study, overrides: Iterable[str]) -> dict[str, list[str]]:
     by_arm: dict[str, list[str]] = {arm: [] for arm in study.arms}
     for override in overrides:
         arm, colon, path = override.partition("=")[0].rpartition(":")
-        _refuse_the_studys_own(path, "SET")
+        _refuse_seed_and_protocol(path, "SET")
         if colon and arm not in by_arm:
             raise UserError(f"SET: {override}: the study has no arm '{arm}'{nearest(arm, by_arm)}")
         for name in [arm] if colon else by_arm:
@@ -210,21 +222,21 @@ def _cells(study: Study, arm: str, protocol: str, overrides: list[str]) -> Itera
     whole = runs.folds if isinstance(runs.folds, int) else study.protocols[protocol].folds
     shared = study.protocols[protocol].set | ({"folds": whole} if isinstance(whole, int) and "folds" in known else {})
     own = [f"{path}={json.dumps(value)}" for path, value in chosen.set.items()]
-    settings.load(name, own, where)  # so that a fault is told of where it stands
+    settings.load(name, own, where)  # so that an error names the arm
     for fold in [None] if runs.folds is None else _numbers(runs.folds):
         for seed in _numbers(runs.seeds):
             args = shared | runs.set
             args |= {} if fold is None else {"fold": fold}
             args |= {"split_seed": seed} if "split_seed" in known else {}
-            said = [
+            assignments = [
                 f"protocol={protocol}",
                 f"seed={seed}",
                 *(f"protocol.{k}={json.dumps(v)}" for k, v in args.items()),
             ]
             try:
-                experiment = settings.load(name, [*own, *said, *overrides])
+                experiment = settings.load(name, [*own, *assignments, *overrides])
             except UserError as error:
-                raise UserError(f'{where}: {error}; SET="{arm}:key.path=value" would be of this arm only') from None
+                raise UserError(f'{where}: {error}; SET="{arm}:key.path=value" sets it for this arm only') from None
             args = experiment.protocol.args
             if args.get("fold", 0) >= args.get("folds", float("inf")):
                 raise UserError(
