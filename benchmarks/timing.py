@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from emotion_lightning.tracking import environment as machine
+from emotion_lightning.tracking import environment
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -127,15 +127,15 @@ def run_ours(*arguments: str, cwd: Path, status: int = 0) -> str:
 
 def stamp() -> str:
     """Returns one line with the date, the machine, the versions and the commit of a measurement."""
-    told = machine.tags("cpu")
+    tags = environment.machine_tags("cpu")
     names = ("torch", "lightning", "timm", "scikit-learn", "mlflow")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    commit = machine.commit()
+    commit = environment.commit_tags()
     mark = " with changes" if commit.get("git/dirty") == "True" else ""
     return (
-        f"{time.strftime('%Y-%m-%d')}, {told['machine/cores']} cores of {told['machine/cpu']}, {device}; Python "
+        f"{time.strftime('%Y-%m-%d')}, {tags['machine/cores']} cores of {tags['machine/cpu']}, {device}; Python "
         f"{platform.python_version()}, {versions}; commit {commit.get('mlflow.source.git.commit', 'unknown')[:7]}{mark}"
     )

@@ -38,7 +38,7 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
     if not (files := [source] if source.is_file() else list(media_files(source, DECODED))):
         raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) below '{source}'")
     client = store.connect()
-    run = store.find(client, run_id)
+    run = store.find_run(client, run_id)
     kept = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == "best"]
     if not kept:
         raise UserError(

@@ -68,7 +68,7 @@ def train(
         log_inputs(experiment, data)
 
         def log_epoch(figures: dict[str, float], epoch: int) -> None:
-            tracked.epoch(figures, epoch)
+            tracked.log_epoch(figures, epoch)
             on_epoch(figures, epoch)
 
         # Fit on the training split; the validation split chooses the epoch

@@ -63,7 +63,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "argv", ["emotion-lightning", *words])
-        monkeypatch.setattr(shutdown, "leave", sys.exit)
+        monkeypatch.setattr(shutdown, "fast_exit", sys.exit)
         with pytest.raises(SystemExit) as ended:
             main.main()
         assert ended.value.code == 2

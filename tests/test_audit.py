@@ -18,7 +18,7 @@ from rich.console import Console
 from torch import Tensor
 
 from emotion_lightning.audit.leakage import Audit, Finding, audit
-from emotion_lightning.augment.copies import shifted
+from emotion_lightning.augment.copies import shift_pitch
 from emotion_lightning.cli.audit import show
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config.schema import Experiment
@@ -126,11 +126,11 @@ def padded_and_quiet(wave: np.ndarray) -> tuple[np.ndarray, int, str, str]:
 
 
 def up(wave: np.ndarray) -> tuple[np.ndarray, int, str, str]:
-    return shifted(wave, RATE, 0.7), RATE, "WAV", "PCM_16"
+    return shift_pitch(wave, RATE, 0.7), RATE, "WAV", "PCM_16"
 
 
 def down(wave: np.ndarray) -> tuple[np.ndarray, int, str, str]:
-    return shifted(wave, RATE, -2.0), RATE, "WAV", "PCM_16"
+    return shift_pitch(wave, RATE, -2.0), RATE, "WAV", "PCM_16"
 
 
 def planted(folder: Path, cache: Path, change: Change, clips: int = 6) -> Experiment:
@@ -334,4 +334,4 @@ def test_the_command_prints_a_table_and_tells_by_its_exit_status(demo_data: Path
     assert "DEMO · LEAKY · audited" in said.getvalue()
     said = io.StringIO()
     assert not show(experiment({"demo": DEMO}, demo_data), Console(file=said, width=160))
-    assert "no leak found; 26 of 26 test clips are by speakers who stand on another side too" in said.getvalue()
+    assert "no leak found; 26 of 26 test clips are by speakers who are also in another split" in said.getvalue()

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from emotion_lightning.augment import STAGES, Augmentation
-from emotion_lightning.augment.image_transforms import light, warp
+from emotion_lightning.augment.image_transforms import change_light, warp
 from emotion_lightning.config import parts
 
 Three = tuple[Tensor, Tensor, Tensor]
@@ -203,25 +203,27 @@ def test_a_turn_and_a_zoom_together_are_the_one_after_the_other() -> None:
 
 def test_brightness_of_a_half_and_contrast_of_one_change_nothing() -> None:
     x = picture()
-    torch.testing.assert_close(light(x, torch.full((2,), 0.5), torch.ones(2)), x, atol=1e-3, rtol=0)
+    torch.testing.assert_close(change_light(x, torch.full((2,), 0.5), torch.ones(2)), x, atol=1e-3, rtol=0)
 
 
 def test_more_brightness_makes_every_pixel_brighter() -> None:
     x = picture(clips=1)
-    steps = [light(x, torch.tensor([b]), torch.ones(1)) for b in (0.3, 0.45, 0.5, 0.55, 0.7)]
+    steps = [change_light(x, torch.tensor([b]), torch.ones(1)) for b in (0.3, 0.45, 0.5, 0.55, 0.7)]
     assert all((after > before).all() for before, after in pairwise(steps))
 
 
 def test_more_contrast_moves_every_pixel_from_grey() -> None:
     x = picture(clips=1)
-    steps = [(light(x, torch.full((1,), 0.5), torch.tensor([c])) - 0.5).abs() for c in (0.5, 0.9, 1.0, 1.1, 2.0)]
+    steps = [
+        (change_light(x, torch.full((1,), 0.5), torch.tensor([c])) - 0.5).abs() for c in (0.5, 0.9, 1.0, 1.1, 2.0)
+    ]
     assert all((after > before).all() for before, after in pairwise(steps))
 
 
 def test_a_lit_picture_stays_within_its_range() -> None:
     x = torch.tensor([0.0, 0.5, 1.0]).expand(1, 3, 4, 3)
     for brightness, contrast in ((0.05, 5.0), (0.95, 5.0), (0.5, 0.1)):
-        lit = light(x, torch.tensor([brightness]), torch.tensor([contrast]))
+        lit = change_light(x, torch.tensor([brightness]), torch.tensor([contrast]))
         assert 0 <= float(lit.min()) <= float(lit.max()) <= 1
 
 

@@ -12,7 +12,7 @@ from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
 from emotion_lightning.errors import UserError
 from emotion_lightning.report import claims
-from emotion_lightning.report.claims import Claim, beside, differs
+from emotion_lightning.report.claims import Claim, differs, select
 
 SHIPPED = sorted((settings.SHIPPED / "claims").glob("*.yaml"))
 CORPORA = {"ravdess", "savee", "crema_d", "tess", "emodb", "emovo", "iemocap", "seven corpora"}
@@ -31,7 +31,7 @@ corpora: [ravdess, my_corpus]
 metric: accuracy
 protocol: speaker_folds
 speakers: disjoint
-side: test
+split: test
 how: five folds
 figures:
   - {model: svm, value: 0.5}
@@ -119,8 +119,8 @@ def test_deepemonet_is_as_in_its_paper() -> None:
         (*known, "resnet_transfer"): 52.8,
         (*known, "resnet_aug"): 63.1,
     }
-    assert {(c.protocol, c.speakers, c.side) for c in of("deepemonet")} == {
-        ("paper_random", "both sides", "validation")
+    assert {(c.protocol, c.speakers, c.split) for c in of("deepemonet")} == {
+        ("paper_random", "overlapping", "validation")
     }
 
 
@@ -128,7 +128,7 @@ def test_emobox_is_as_in_its_table_and_tells_where_speakers_are_known() -> None:
     table = {(corpus, model): ua for corpus, row in EMOBOX.items() for model, ua in zip(ENCODERS, row, strict=True)}
     assert percent("emobox", "uar") == table
     disjoint = {c.corpora[0] for c in of("emobox") if c.speakers == "disjoint"}
-    known = {c.corpora[0] for c in of("emobox") if c.speakers == "both sides"}
+    known = {c.corpora[0] for c in of("emobox") if c.speakers == "overlapping"}
     assert (disjoint, known) == ({"ravdess", "savee", "emovo"}, {"crema_d", "emodb", "tess"})
 
 
@@ -144,12 +144,12 @@ def test_the_rows_of_the_1d_cnn_are_marked_as_leaky() -> None:
         ("emovo", "cnn1d_attention"): 96.4,
     }
     assert {c.protocol for c in of("cnn1d_attention")} == {"leaky_rows"}
-    (crema_d,) = beside(of("cnn1d_attention"), ["crema_d"])
+    (crema_d,) = select(of("cnn1d_attention"), ["crema_d"])
     assert "does not support" in crema_d.how
 
 
 def test_tim_net_stands_before_and_after_its_correction() -> None:
-    found = {(c.corpora[0], c.side): round(100 * c.value, 1) for c in of("timnet")}
+    found = {(c.corpora[0], c.split): round(100 * c.value, 1) for c in of("timnet")}
     assert found == {
         ("emodb", "validation"): 95.2,
         ("emodb", "test"): 89.2,
@@ -162,7 +162,7 @@ def test_tim_net_stands_before_and_after_its_correction() -> None:
 
 
 def test_the_small_lstms_carry_their_fault_and_those_they_quote_do_not() -> None:
-    own = [c for c in of("reslstm") if c.side == "validation"]
+    own = [c for c in of("reslstm") if c.split == "validation"]
     assert [(c.model, c.value, c.std) for c in own] == [
         ("ResLSTM-SA h64", 0.6232, 0.0119),
         ("ResLSTM-SA h64", 0.6517, None),
@@ -176,7 +176,7 @@ def test_the_small_lstms_carry_their_fault_and_those_they_quote_do_not() -> None
 
 def test_what_a_disjoint_split_costs_on_iemocap() -> None:
     known, unseen = of("wav2vec2_hubert")
-    assert (known.value, known.protocol, known.speakers) == (0.7958, "random", "both sides")
+    assert (known.value, known.protocol, known.speakers) == (0.7958, "random", "overlapping")
     assert (unseen.value, unseen.speakers) == (0.7301, "disjoint")
 
 
@@ -205,7 +205,7 @@ def test_a_users_file_is_found_without_any_edit(root: str, monkeypatch: pytest.M
     monkeypatch.setenv(parts.ENVIRONMENT, "my_parts")
     written(MINE, root=root)
     assert len(claims.load()) == shipped + 2
-    first, second = beside(claims.load(), ["my_corpus", "ravdess"])
+    first, second = select(claims.load(), ["my_corpus", "ravdess"])
     assert (first.model, first.value, first.how, first.file) == ("svm", 0.5, "five folds", "claims/mine.yaml")
     assert (second.model, second.value) == ("lstm", 0.6)
 
@@ -220,7 +220,7 @@ def test_a_users_file_hides_a_shipped_one_of_its_name(monkeypatch: pytest.Monkey
 
 def test_a_figure_may_say_otherwise_than_its_file() -> None:
     other = (
-        "source: B, corpora: [tess], metric: f1, protocol: mine, speakers: unknown, side: validation, how: otherwise"
+        "source: B, corpora: [tess], metric: f1, protocol: mine, speakers: unknown, split: validation, how: otherwise"
     )
     written(MINE.replace("value: 0.6", f"value: 0.6, {other}"))
     plain, changed = of("mine")
@@ -257,7 +257,7 @@ def test_a_figure_may_say_otherwise_than_its_file() -> None:
         ("how: five folds\n", "", "figures.0.how: missing"),
         ("  - {model: svm, value: 0.5}", "  - svm", 'figures.0: a figure is a mapping, not "svm"'),
         ("figures:", "figure:", "figures: "),
-        ("how:", "side: test\nhow:", "not YAML: duplicate key 'side'"),
+        ("how:", "split: test\nhow:", "not YAML: duplicate key 'split'"),
         ("how: five", "how: [five", "not YAML: "),
     ],
 )
@@ -276,40 +276,40 @@ def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
     assert refusal(text).startswith("experiments/claims/mine.yaml: the file must be a mapping")
 
 
-# ---------------------------------------------------------------- beside and differs
+# ---------------------------------------------------------------- select and differs
 
 
-def test_beside_joins_on_the_whole_set_of_corpora_and_the_model() -> None:
+def test_select_joins_on_the_whole_set_of_corpora_and_the_model() -> None:
     every = claims.load()
-    assert len(beside(every, ["savee", "ravdess"])) == 9
-    assert [c.value for c in beside(every, ("ravdess", "savee"), "resnet_aug")] == [0.667, 0.631]
-    assert beside(every, {"savee"}, "resnet_aug") == []
-    assert beside(every, []) == []
-    assert math.isclose(max(c.value for c in beside(every, ["savee"])), 0.9749)
+    assert len(select(every, ["savee", "ravdess"])) == 9
+    assert [c.value for c in select(every, ("ravdess", "savee"), "resnet_aug")] == [0.667, 0.631]
+    assert select(every, {"savee"}, "resnet_aug") == []
+    assert select(every, []) == []
+    assert math.isclose(max(c.value for c in select(every, ["savee"])), 0.9749)
 
 
-def claim(protocol: str, speakers: str, side: str) -> Claim:
-    return claims.load()[0].model_copy(update={"protocol": protocol, "speakers": speakers, "side": side})
+def claim(protocol: str, speakers: str, split: str) -> Claim:
+    return claims.load()[0].model_copy(update={"protocol": protocol, "speakers": speakers, "split": split})
 
 
 @pytest.mark.parametrize(
-    ("protocol", "speakers", "side", "ours", "said"),
+    ("protocol", "speakers", "split", "ours", "said"),
     [
         ("speaker_folds", "disjoint", "test", "speaker_folds", ""),
-        ("random", "both sides", "test", "random", ""),
-        ("paper_random", "both sides", "validation", "paper_random", "validation side, which chose the epoch or the settings"),
+        ("random", "overlapping", "test", "random", ""),
+        ("paper_random", "overlapping", "validation", "paper_random", "validation split, which chose the epoch or the settings"),
         (
-            "paper_random", "both sides", "validation", "speaker_folds",
-            "validation side, which chose the epoch or the settings; speakers on both sides; other protocol (paper_random)",
+            "paper_random", "overlapping", "validation", "speaker_folds",
+            "validation split, which chose the epoch or the settings; speakers overlap; other protocol (paper_random)",
         ),
-        ("leaky_rows", "both sides", "test", "random", "other protocol (leaky_rows)"),
-        ("published_folds", "both sides", "test", "speaker_folds", "speakers on both sides; other protocol (published_folds)"),
+        ("leaky_rows", "overlapping", "test", "random", "other protocol (leaky_rows)"),
+        ("published_folds", "overlapping", "test", "speaker_folds", "speakers overlap; other protocol (published_folds)"),
         ("published_folds", "disjoint", "test", "speaker_folds", "other protocol (published_folds)"),
-        ("speaker_folds", "disjoint", "test", "random", "no speaker on both sides; other protocol (speaker_folds)"),
-        ("unknown", "unknown", "unknown", "my_own", "side not told; speakers not told; protocol not told"),
+        ("speaker_folds", "disjoint", "test", "random", "no speaker overlap; other protocol (speaker_folds)"),
+        ("unknown", "unknown", "unknown", "my_own", "split not stated; speakers not stated; protocol not stated"),
     ],
 )  # fmt: skip
 def test_differs_says_why_a_claim_does_not_compare(
-    protocol: str, speakers: str, side: str, ours: str, said: str
+    protocol: str, speakers: str, split: str, ours: str, said: str
 ) -> None:
-    assert differs(claim(protocol, speakers, side), ours) == said
+    assert differs(claim(protocol, speakers, split), ours) == said

@@ -356,9 +356,9 @@ def test_one_corpus_of_bad_clips_alone_leaves_the_other(tmp_path: Path) -> None:
     assert data.gather_waveforms(torch.tensor([5]), CPU).lengths.tolist() == [len(wave)]
 
 
-def test_an_empty_side_is_told(tmp_path: Path) -> None:
+def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
     make_ravdess(tmp_path, actors=1)
-    with pytest.raises(UserError, match="no clip on the val side"):
+    with pytest.raises(UserError, match="no clip for the val split"):
         ready(experiment(tmp_path, protocol={"name": "paper_random", "val_share": 0.0, "test_share": 0.2}))
 
 

@@ -191,7 +191,7 @@ def test_a_server_that_ignores_ranges_starts_over(server: Server, tmp_path: Path
 
 def test_a_server_that_gets_no_further_is_given_up(server: Server, tmp_path: Path) -> None:
     server.knows_ranges, server.drops = False, [100_000] * 99
-    with pytest.raises(UserError, match="same command again goes on"):
+    with pytest.raises(UserError, match="same command again to continue"):
         download.fetch("toy", archive_of(server), tmp_path / "toy", quiet=True)
     assert len(server.asked) == download.TRIES + 1  # the first brought something new
 
@@ -251,12 +251,12 @@ def test_an_unreachable_server_is_one_line_with_the_url(server: Server, tmp_path
     with pytest.raises(UserError) as error:
         download.fetch("toy", Archive(url, "0" * 32, 1000), tmp_path / "toy", quiet=True)
     assert str(error.value).startswith(f"{url} cannot be reached")
-    assert "running the same command again goes on where it stopped" in str(error.value)
+    assert "run the same command again to continue" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_too_small_a_disk_is_told_before_the_first_request(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"free of .* needed"):
+    with pytest.raises(UserError, match=r"free, .* are needed"):
         download.fetch("toy", Archive(server.url, "0" * 32, 10**18), tmp_path / "toy", quiet=True)
     assert server.asked == []
 

@@ -96,7 +96,7 @@ def test_a_contradiction_is_one_line_and_leaves_nothing(
 
 def test_a_study_on_several_ranks_is_refused(tmp_path: Path, refusal: Callable[..., str]) -> None:
     said = refusal(tmp_path, "study", "demo", **TORCHRUN)
-    assert "a study's runs take one device each" in said
+    assert "each run of a study uses one device" in said
 
 
 def test_a_refusal_by_a_process_of_its_own_has_status_2(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_ctrl_c_ends_the_runs_as_killed_and_the_cluster_of_this_machine(
     assert {c.laddr.ip.removeprefix("::ffff:") for child in children for c in listening(child)} == {"127.0.0.1"}
     process.send_signal(signal.SIGINT)
     said = finished(process, 130)
-    assert "study tiny was stopped; the same command goes on with it" in said and "Traceback" not in said
+    assert "study tiny was stopped; the same command continues it" in said and "Traceback" not in said
     assert statuses(folder) == {"KILLED": 2}
     assert psutil.wait_procs(children, 20)[1] == []
 

@@ -152,13 +152,13 @@ def test_published_figures_stand_beside_with_what_differs(filled: Path) -> None:
         "acc. 57.3, F1 52.8*",
     ]
     notes = tables.claim_notes(lines)
-    assert any("DeepEmoNet" in n and "validation side" in n and "speakers on both sides" in n for n in notes)
+    assert any("DeepEmoNet" in n and "validation split" in n and "speakers overlap" in n for n in notes)
 
 
 def test_published_figures_of_other_models_on_the_same_corpora_are_listed(filled: Path) -> None:
     found = tables.others_table(collect("made_up"))[1]
     assert {line[0] for line in found} == {"resnet_scratch", "resnet_aug"}  # DeepEmoNet's arms that are none here
-    assert ["accuracy", "66.7", "both sides", "validation"] in [line[2:6] for line in found]
+    assert ["accuracy", "66.7", "overlapping", "validation"] in [line[2:6] for line in found]
 
 
 def test_pairs_are_tested_on_the_runs_that_both_have_each_clip_once(filled: Path) -> None:
@@ -202,7 +202,7 @@ def test_arms_and_single_runs_are_compared(filled: Path) -> None:
             "lstn",
             "svm",
             None,
-            "'lstn' is no run's id, and no study that was run has an arm of that name; did you mean 'lstm'",
+            "'lstn' is not the id of a run, and no study that was run has an arm of that name; did you mean 'lstm'",
         ),
         ("lstm", "svn", "made_up", "study made_up has no arm 'svn'; did you mean 'svm'"),
         ("lstm", "svm", "made_op", "no study 'made_op' has been run at .*did you mean 'made_up'"),
@@ -257,7 +257,7 @@ def test_the_report_is_whole_and_the_page_needs_no_other_file(filled: Path) -> N
     with (filled / "out" / "table.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 9 and lines[8]["missing"] == MISSING and lines[8]["mean"] == ""
-    assert lines[0]["published"] == "0.5170" and "validation side" in lines[0]["published_differs"]
+    assert lines[0]["published"] == "0.5170" and "validation split" in lines[0]["published_differs"]
 
 
 def test_markdown_and_latex_hold_every_cell_and_escape_what_they_must(filled: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from conftest import DEMO, tone
 
 from emotion_lightning.augment import OfflineAugmentation
-from emotion_lightning.augment.copies import shifted
+from emotion_lightning.augment.copies import shift_pitch
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
@@ -83,7 +83,7 @@ def test_copies_made_again_are_as_many_rows_a_clip_as_the_paper_had() -> None:
 @pytest.mark.parametrize("semitones", [0.7, 2.0, -2.0, 12.0])
 def test_pitch_is_shifted_by_so_many_semitones_and_the_length_stays(semitones: float) -> None:
     wave = tone(220, 2.0).astype(np.float32)
-    moved = shifted(wave, RATE, semitones)
+    moved = shift_pitch(wave, RATE, semitones)
     assert len(moved) == len(wave)
     hertz = np.fft.rfftfreq(len(wave), 1 / RATE)[np.abs(np.fft.rfft(moved)).argmax()]
     assert 12 * np.log2(hertz / 220) == pytest.approx(semitones, abs=0.05)

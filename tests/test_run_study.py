@@ -132,7 +132,7 @@ def test_ctrl_c_ends_the_runs_as_killed_and_says_how_to_go_on(tmp_path: Path, de
     until(lambda: len(list((folder / "mlruns" / "checkpoints").glob("*/last.ckpt"))) == 2, process)
     process.send_signal(signal.SIGINT)
     said = finished(process, 130)
-    assert "study tiny was stopped; the same command goes on with it" in said and "Traceback" not in said
+    assert "study tiny was stopped; the same command continues it" in said and "Traceback" not in said
     assert statuses(folder) == {"KILLED": 2}
 
 

@@ -153,7 +153,7 @@ def test_a_server_that_hangs_and_then_dies_has_every_epoch_once_when_it_is_back(
     time.sleep(8)
     up.start()
     said = finished(process)
-    assert "the MLflow server takes nothing" in said and "the MLflow server is back" in said
+    assert "the MLflow server accepts no data" in said and "the MLflow server is back" in said
     run = its_run(up, "away")
     assert facts(up.client(), run) == undisturbed
     assert outbox(tmp_path) == []

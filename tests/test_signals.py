@@ -26,7 +26,7 @@ def test_one_that_came_with_the_last_write_of_all_ends_nothing(tmp_path: Path) -
 
 
 def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "PATIENCE", 0.1)
+    monkeypatch.setattr(signals, "DEFER_SECONDS", 0.1)
     call = "import os, time; os.kill(os.getpid(), 15); time.sleep(30)"
     with pytest.raises(signals.Killed), signals.raised():
         exec(compile(call, "", "exec"), {"__name__": "of.a.sqlalchemy_store"})

@@ -17,8 +17,7 @@ from emotion_lightning.config import loader as settings
 from emotion_lightning.config.schema import Experiment, Fit
 from emotion_lightning.errors import UserError
 from emotion_lightning.predict import predict
-from emotion_lightning.tracking import environment as machine
-from emotion_lightning.tracking import resume, store
+from emotion_lightning.tracking import environment, resume, store
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.train import RunResult, build, train
 from emotion_lightning.training.fit import fit
@@ -224,7 +223,7 @@ def test_a_run_whose_process_is_gone_becomes_killed(finished: RunResult) -> None
     client = store.connect()
     place = client.get_run(finished.run_id).info.experiment_id
     gone = client.create_run(place, tags={"machine/host": os.uname().nodename, "machine/process": "999999 1"})
-    alive = client.create_run(place, tags={"machine/host": os.uname().nodename, **machine.process()})
+    alive = client.create_run(place, tags={"machine/host": os.uname().nodename, **environment.process_tags()})
     elsewhere = client.create_run(place, tags={"machine/host": "another", "machine/process": "999999 1"})
     tracking.sweep(client)
     statuses = [client.get_run(r.info.run_id).info.status for r in (gone, alive, elsewhere)]

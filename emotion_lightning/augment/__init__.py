@@ -1,12 +1,11 @@
-"""Augmentations: one file each, applied to the training side and nowhere else.
+"""Augmentations: one file each. They apply to the training split only.
 
-Each names its stage: `waveform` (features are then recomputed in the step), `spectrogram` (what the feature presents,
-before normalisation), or `batch` (last, after normalisation), all three batched on the device in the training step.
-Within a stage they go in the order of the YAML. All chance comes from torch's global generators, which each epoch seeds anew.
+Each has a stage: `waveform` (features are then recomputed in the training step), `spectrogram` (after the feature, before
+normalisation) or `batch` (last, after normalisation). They run in batches, on the device of the model, in the order of the
+YAML file within a stage. Random numbers come from torch's global generators, which are seeded again for each epoch.
 
-Of stage `rows` are those that are applied before training, once: each clip of the training side then stands there as
-several rows, and the cache holds their features. What it is validated and tested on is the clip as recorded, unless the
-protocol says otherwise (leaky_rows).
+An offline augmentation has the stage `rows`. It is applied once, before training: a training clip then has several rows,
+and the cache stores their features. Validation and test use clips as recorded, except with the protocol leaky_rows.
 """
 
 from abc import ABC, abstractmethod
@@ -22,32 +21,40 @@ STAGES = ("waveform", "spectrogram", "batch")
 
 
 class Augmentation(nn.Module):
+    """Changes a batch in the training step."""
+
     stage: Literal["waveform", "spectrogram", "batch"] = "spectrogram"
 
     @abstractmethod
     def forward(self, x: Tensor, extent: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x: (B, samples) or (B, C, F, T); extent (B,): lengths in samples, or the valid share of the time axis;
-        targets (B, classes): soft labels that sum to one. Returns the three of the same shapes."""
+        """Returns changed `x`, `extent` and `targets` of the same shapes.
+
+        `x` is (B, samples) or (B, C, F, T). `extent` (B,) is the length in samples, or the valid share of the time axis.
+        `targets` (B, classes) are soft labels that sum to one.
+        """
 
 
 class OfflineAugmentation(ABC):
-    """Further rows of a clip."""
+    """Makes additional rows of a clip before training."""
 
     stage: ClassVar = "rows"
 
     @abstractmethod
     def variants(
-        self, wave: NDArray[np.float32], rate: int, chance: np.random.Generator
+        self, wave: NDArray[np.float32], rate: int, generator: np.random.Generator
     ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Of a clip's waveform (samples,) at `rate` Hz: each further row's kind, unique in the clip, and its waveform.
-        `chance` is the clip's own, so that its rows hang on no other clip."""
+        """Yields the kind of each additional row, unique in the clip, and its waveform.
+
+        `wave` (samples,) has the sample rate `rate` in Hz. Each clip has its own `generator`, so that its rows do not depend
+        on other clips.
+        """
 
 
-def chance(p: float, like: Tensor) -> Tensor:
-    """(B,) of which each is True with probability p."""
-    return torch.rand(len(like), device=like.device) < p
+def random_mask(p: float, batch: Tensor) -> Tensor:
+    """Returns (B,), each True with probability `p`, on the device of the batch."""
+    return torch.rand(len(batch), device=batch.device) < p
 
 
-def uniform(low: float, high: float, like: Tensor) -> Tensor:
-    """(B,) drawn evenly from low…high."""
-    return torch.empty(len(like), device=like.device).uniform_(low, high)
+def uniform(low: float, high: float, batch: Tensor) -> Tensor:
+    """Returns (B,), drawn uniformly from low…high, on the device of the batch."""
+    return torch.empty(len(batch), device=batch.device).uniform_(low, high)

@@ -1,7 +1,8 @@
-"""Four rows a clip, as arXiv 2507.03251 multiplied its corpora: as recorded, with noise, shifted in pitch, and both.
+"""Makes four rows of each clip, as in arXiv 2507.03251: as recorded, with noise, with another pitch, and with both.
 
-Noise: `noise` · U(0, 1) · the clip's peak · N(0, 1); pitch: by `semitones`, the duration kept (phase vocoder). The paper's are
-0.035 and 0.7 semitones, 2.0 for EMO-DB and EMOVO. Of RAVDESS and SAVEE it had 256 rows a clip: `times` 64.
+The noise is `noise` · U(0, 1) · peak of the clip · N(0, 1). The pitch is shifted by `semitones` with a phase vocoder, which
+keeps the duration. The paper uses 0.035 and 0.7 semitones, 2.0 for EMO-DB and EMOVO. For RAVDESS and SAVEE it has 256 rows
+for each clip: `times` 64.
 """
 
 import math
@@ -17,45 +18,50 @@ from pydantic import Field
 
 from emotion_lightning.augment import OfflineAugmentation
 
-N_FFT, HOP = 2048, 512  # samples; librosa's
+N_FFT, HOP = 2048, 512  # samples; librosa's defaults
 
 
 class Copies(OfflineAugmentation):
+    """Yields noisy and pitch-shifted copies of a clip."""
+
     def __init__(self, noise: float, semitones: float, times: int):
         self.noise, self.semitones, self.times = noise, semitones, times
 
     def variants(
-        self, wave: NDArray[np.float32], rate: int, chance: np.random.Generator
+        self, wave: NDArray[np.float32], rate: int, generator: np.random.Generator
     ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        pitched = shifted(wave, rate, self.semitones)
+        pitched = shift_pitch(wave, rate, self.semitones)
         for time in range(1, self.times + 1):
-            mark = f" {time}" if time > 1 else ""
-            if mark:
-                yield f"recorded{mark}", wave
-            noisy = self._noisy(wave, chance)
-            yield f"noise{mark}", noisy
-            yield f"pitch{mark}", pitched
-            yield f"noise+pitch{mark}", shifted(noisy, rate, self.semitones)
+            suffix = f" {time}" if time > 1 else ""
+            if suffix:
+                yield f"recorded{suffix}", wave
+            noisy = self._noisy(wave, generator)
+            yield f"noise{suffix}", noisy
+            yield f"pitch{suffix}", pitched
+            yield f"noise+pitch{suffix}", shift_pitch(noisy, rate, self.semitones)
 
-    def _noisy(self, wave: NDArray[np.float32], chance: np.random.Generator) -> NDArray[np.float32]:
-        level = self.noise * chance.uniform() * np.abs(wave).max()
-        return wave + np.float32(level) * chance.standard_normal(len(wave), dtype=np.float32)
+    def _noisy(self, wave: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
+        level = self.noise * generator.uniform() * np.abs(wave).max()
+        return wave + np.float32(level) * generator.standard_normal(len(wave), dtype=np.float32)
 
 
-def shifted(wave: NDArray[np.float32], rate: int, semitones: float) -> NDArray[np.float32]:
-    """(samples,) → (samples,): stretched in time by a phase vocoder, then resampled back to its length."""
-    faster = 2 ** (-semitones / 12)
+def shift_pitch(wave: NDArray[np.float32], rate: int, semitones: float) -> NDArray[np.float32]:
+    """Stretches (samples,) in time with a phase vocoder, then resamples it to its original length."""
+    speed = 2 ** (-semitones / 12)
     window = torch.hann_window(N_FFT)
     padded = torch.nn.functional.pad(torch.from_numpy(wave), (0, max(0, N_FFT - len(wave))))
     bins = torch.stft(padded, N_FFT, HOP, window=window, return_complex=True)
     advance = torch.linspace(0, math.pi * HOP, N_FFT // 2 + 1)[:, None]
-    stretched = torchaudio.functional.phase_vocoder(bins, faster, advance)
-    long = torch.istft(stretched, N_FFT, HOP, window=window, length=round(len(padded) / faster)).numpy()
-    back: NDArray[np.float32] = soxr.resample(long, rate / faster, rate)
-    return np.pad(back, (0, max(0, len(wave) - len(back))))[: len(wave)].astype(np.float32)
+    stretched = torchaudio.functional.phase_vocoder(bins, speed, advance)
+    long = torch.istft(stretched, N_FFT, HOP, window=window, length=round(len(padded) / speed)).numpy()
+    resampled: NDArray[np.float32] = soxr.resample(long, rate / speed, rate)
+    return np.pad(resampled, (0, max(0, len(wave) - len(resampled))))[: len(wave)].astype(np.float32)
 
 
 def build(*, noise: float = 0.035, semitones: float = 0.7, times: Annotated[int, Field(ge=1)] = 1) -> Copies:
-    """`noise`: largest deviation, as a share of the clip's peak. `times`: how often the four rows are made, 1 for four of
-    a clip, 64 for 256; the noise is drawn anew, the clip as recorded and shifted is there as often as that."""
+    """`noise` is the largest deviation, as a share of the clip's peak.
+
+    `times` is how often the four rows are made: 1 gives four rows of a clip, 64 gives 256. Each time has new noise; the clip
+    as recorded and the shifted clip are repeated.
+    """
     return Copies(noise, semitones, times)

@@ -1,5 +1,7 @@
-"""The paper's transforms of spectrogram pictures (fastai's aug_transforms without flip and warp): rotation, zoom,
-brightness and contrast, each drawn per clip with probability p; mirrored at the border."""
+"""Rotates and zooms spectrogram pictures and changes brightness and contrast, each with probability p for each clip.
+
+These are DeepEmoNet's transforms (fastai's aug_transforms without flip and warp). Pictures are mirrored at the border.
+"""
 
 import math
 
@@ -7,45 +9,48 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from emotion_lightning.augment import Augmentation, chance, uniform
+from emotion_lightning.augment import Augmentation, random_mask, uniform
 
 
 class ImageTransforms(Augmentation):
-    """(B, C, H, W) in 0…1 → the same."""
+    """Transforms pictures (B, C, H, W) with values 0…1."""
 
     def __init__(self, max_rotate: float, max_zoom: float, max_lighting: float, p: float):
         super().__init__()
         self.max_rotate, self.max_zoom, self.max_lighting, self.p = max_rotate, max_zoom, max_lighting, p
 
     def forward(self, x: Tensor, extent: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return light(warp(x, *self._turns(x)), *self._lights(x)), extent, targets
+        return change_light(warp(x, *self._draw_warp(x)), *self._draw_light(x)), extent, targets
 
-    def _turns(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        degrees = uniform(-self.max_rotate, self.max_rotate, x) * chance(self.p, x)
-        zoom = 1 + uniform(0, self.max_zoom - 1, x) * chance(self.p, x)
+    def _draw_warp(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        degrees = uniform(-self.max_rotate, self.max_rotate, x) * random_mask(self.p, x)
+        zoom = 1 + uniform(0, self.max_zoom - 1, x) * random_mask(self.p, x)
         return degrees, zoom
 
-    def _lights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _draw_light(self, x: Tensor) -> tuple[Tensor, Tensor]:
         half = self.max_lighting / 2
-        brightness = 0.5 + uniform(-half, half, x) * chance(self.p, x)
-        reach = -math.log(1 - self.max_lighting)
-        contrast = (uniform(-reach, reach, x) * chance(self.p, x)).exp()
+        brightness = 0.5 + uniform(-half, half, x) * random_mask(self.p, x)
+        limit = -math.log(1 - self.max_lighting)
+        contrast = (uniform(-limit, limit, x) * random_mask(self.p, x)).exp()
         return brightness, contrast
 
 
 def warp(x: Tensor, degrees: Tensor, zoom: Tensor) -> Tensor:
-    """Turns each picture about its centre by `degrees` (B,) and enlarges it by `zoom` (B,)."""
+    """Rotates each picture (C, H, W) about its centre by `degrees` (B,) and enlarges it by `zoom` (B,)."""
     height, width = x.shape[-2:]
     cos, sin = torch.cos(degrees.deg2rad()) / zoom, torch.sin(degrees.deg2rad()) / zoom
     zero = torch.zeros_like(cos)
-    # grid coordinates run from -1 to 1 on both axes, so a turn in pixels needs the picture's aspect
+    # grid coordinates run from -1 to 1 on both axes, so a rotation in pixels needs the aspect ratio
     matrix = torch.stack([cos, -sin * height / width, zero, sin * width / height, cos, zero], 1).view(-1, 2, 3)
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
 
-def light(x: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
-    """Shifts each picture's log-odds by those of `brightness` (B,), 0.5 changing nothing; scales them by `contrast` (B,)."""
+def change_light(x: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
+    """Shifts the log-odds of the pixels by those of `brightness` (B,) and scales them by `contrast` (B,).
+
+    A brightness of 0.5 and a contrast of 1 change nothing.
+    """
     odds = torch.logit(x.clamp(1e-3, 1 - 1e-3)) + torch.logit(brightness)[:, None, None, None]
     return torch.sigmoid(odds * contrast[:, None, None, None])
 
@@ -53,5 +58,5 @@ def light(x: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
 def build(
     *, max_rotate: float = 5.0, max_zoom: float = 1.05, max_lighting: float = 0.1, p: float = 0.75
 ) -> ImageTransforms:
-    """`max_rotate` in degrees, `max_zoom` as a factor ≥ 1, `max_lighting` as a share of the range."""
+    """`max_rotate` is in degrees, `max_zoom` a factor ≥ 1, `max_lighting` a share of the range of values."""
     return ImageTransforms(max_rotate, max_zoom, max_lighting, p)

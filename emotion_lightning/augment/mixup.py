@@ -1,5 +1,7 @@
-"""Mixup as fastai and DeepEmoNet have it (Zhang et al. 2018, arXiv 1710.09412): each clip is blended with another of
-its batch, its own share λ = max(b, 1 - b) with b ~ Beta(alpha, alpha), and so are the labels."""
+"""Blends each clip and its label with another clip of the batch: Mixup (Zhang et al. 2018, arXiv 1710.09412).
+
+As in fastai and DeepEmoNet, the clip's own share is λ = max(b, 1 - b) with b ~ Beta(alpha, alpha), drawn for each clip.
+"""
 
 import torch
 from torch import Tensor
@@ -8,6 +10,8 @@ from emotion_lightning.augment import Augmentation
 
 
 class Mixup(Augmentation):
+    """Blends inputs of any shape (B, …)."""
+
     stage = "batch"
 
     def __init__(self, alpha: float):
@@ -15,7 +19,9 @@ class Mixup(Augmentation):
         self.alpha = alpha
 
     def forward(self, x: Tensor, extent: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        alpha = torch.full((len(x),), self.alpha, device=x.device)  # drawn there: a GPU need not wait for the host
+        alpha = torch.full(
+            (len(x),), self.alpha, device=x.device
+        )  # on the device, so that a GPU does not wait for the host
         share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample()
         share = torch.maximum(share, 1 - share)
         partner = torch.randperm(len(x), device=x.device)

@@ -1,13 +1,13 @@
-"""White noise under the voice, at a signal-to-noise ratio drawn per clip."""
+"""Adds white noise, with a signal-to-noise ratio drawn for each clip."""
 
 import torch
 from torch import Tensor
 
-from emotion_lightning.augment import Augmentation, chance, uniform
+from emotion_lightning.augment import Augmentation, random_mask, uniform
 
 
 class Noise(Augmentation):
-    """(B, samples) → the same; the zeros behind a clip's end stay zeros."""
+    """Adds noise to waveforms (B, samples). The zeros after the end of a clip stay zero."""
 
     stage = "waveform"
 
@@ -16,10 +16,10 @@ class Noise(Augmentation):
         self.min_snr_db, self.max_snr_db, self.p = min_snr_db, max_snr_db, p
 
     def forward(self, x: Tensor, extent: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        heard = torch.arange(x.shape[-1], device=x.device) < extent[:, None]
+        valid = torch.arange(x.shape[-1], device=x.device) < extent[:, None]
         power = x.square().sum(1) / extent
-        level = (power / 10 ** (uniform(self.min_snr_db, self.max_snr_db, x) / 10)).sqrt() * chance(self.p, x)
-        return x + torch.randn_like(x) * level[:, None] * heard, extent, targets
+        level = (power / 10 ** (uniform(self.min_snr_db, self.max_snr_db, x) / 10)).sqrt() * random_mask(self.p, x)
+        return x + torch.randn_like(x) * level[:, None] * valid, extent, targets
 
 
 def build(*, min_snr_db: float = 10.0, max_snr_db: float = 30.0, p: float = 0.5) -> Noise:

@@ -1,4 +1,4 @@
-"""Rows cut out of a clip: windows of `seconds`, one each `hop` seconds, beside the clip itself."""
+"""Cuts windows of `seconds` out of each clip, one every `hop` seconds, and adds them to the training split."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -11,13 +11,15 @@ from emotion_lightning.augment import OfflineAugmentation
 
 
 class Slices(OfflineAugmentation):
+    """Yields windows of a clip."""
+
     def __init__(self, seconds: float, hop: float):
         self.seconds, self.hop = seconds, hop
 
     def variants(
-        self, wave: NDArray[np.float32], rate: int, chance: np.random.Generator
+        self, wave: NDArray[np.float32], rate: int, generator: np.random.Generator
     ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """A clip no longer than one window has none."""
+        """Yields the windows of a clip (samples,). A clip that is not longer than one window has none."""
         length, hop = round(self.seconds * rate), max(1, round(self.hop * rate))
         if len(wave) > length:
             for number, start in enumerate(range(0, len(wave) - length + 1, hop)):

@@ -1,5 +1,8 @@
-"""SpecAugment (Park et al. 2019, arXiv 1904.08779) without time warping: bands and frames of a clip are set to the
-batch's mean. Two masks each of at most 20 bands and 20 frames, as in arXiv 2108.02510."""
+"""Sets random bands and frames of each clip to the mean of the batch: SpecAugment without time warping.
+
+Source: Park et al. 2019, arXiv 1904.08779. The defaults, two masks each of at most 20 bands and 20 frames, are those of
+arXiv 2108.02510.
+"""
 
 import torch
 from torch import Tensor
@@ -9,7 +12,7 @@ from emotion_lightning.augment import Augmentation
 
 
 class SpecAugment(Augmentation):
-    """(B, C, F, T) → the same; every clip draws its own masks, the same for its channels."""
+    """Masks spectrograms (B, C, F, T). Every clip has its own masks, the same for all its channels."""
 
     def __init__(self, masks: int, max_bands: int, max_frames: int):
         super().__init__()

@@ -1,9 +1,9 @@
-"""The commands behind the Makefile. Heavy imports stand inside them, so that help and a typo's message come at once."""
+"""The commands behind the Makefile. Heavy imports are inside the functions, so that help and messages appear at once."""
 
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts, ranks
 from emotion_lightning.errors import UserError
 from emotion_lightning.studies.engine import Choice, Name
-from emotion_lightning.tracking import shutdown as ending
+from emotion_lightning.tracking import shutdown
 
 app = typer.Typer(
     help="Speech emotion recognition experiments on PyTorch Lightning, tracked in MLflow, honest about their splits.",
@@ -29,7 +29,9 @@ app = typer.Typer(
 console = Console()
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY.PATH=VALUE]…", help="settings that win over the file's, such as fit.devices=2"),
+    typer.Argument(
+        metavar="[KEY.PATH=VALUE]…", help="settings that replace those of the file, such as fit.devices=2"
+    ),
 ]
 DataDir = Annotated[
     Path | None, typer.Option("--data", help="folder that holds the corpora, one folder each (data.dir)")
@@ -39,12 +41,18 @@ CacheDir = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option("--jobs", help="runs at once, each a process: 1, on a cluster as many as it has processors or GPUs"),
+    typer.Option(
+        "--jobs",
+        help="runs at once, each in a process (default: 1; on a cluster, as many as it has processors or GPUs)",
+    ),
 ]
 EngineName = Annotated[
-    Name, typer.Option("--engine", help="what the runs are: processes of this machine, or tasks on a Ray cluster")
+    Name,
+    typer.Option("--engine", help="where the runs are: in processes of this machine, or as tasks on a Ray cluster"),
 ]
-Gpus = Annotated[float | None, typer.Option("--gpus", help="GPU of a run on a cluster: 1, or a share such as 0.25")]
+Gpus = Annotated[
+    float | None, typer.Option("--gpus", help="GPUs for each run on a cluster: 1, or a share such as 0.25")
+]
 
 
 @app.callback()
@@ -66,9 +74,7 @@ def train(
     cache: CacheDir = None,
     resume: Annotated[
         str | None,
-        typer.Option(
-            "--resume", metavar="RUN", help="go on in this run after a kill (its id, or the beginning of it)"
-        ),
+        typer.Option("--resume", metavar="RUN", help="resume this killed run (its id, or the beginning of it)"),
     ] = None,
 ) -> None:
     """Train one experiment, test it once, and write everything to MLflow.
@@ -85,27 +91,23 @@ def train(
         result = run(experiment, console, resuming.check(experiment, resume) if resume else None)
     except Killed as killed:
         if killed.run_id:
-            _say_error(
-                f"run {killed.run_id[:8]} was killed; the same command with RESUME={killed.run_id[:8]} goes on with it"
+            _print_error(
+                f"run {killed.run_id[:8]} was killed; the same command with RESUME={killed.run_id[:8]} resumes it"
             )
         raise typer.Exit(128 + killed.signum) from None
     if result is None:
         return
-    table = Table(
-        "",
-        "accuracy",
-        "macro F1",
-        "UAR",
-        "loss",
-        title=experiment.title_prefix + f"{name} · {experiment.protocol.name}",
-    )
-    for row, side in (("best epoch, validation", "best"), ("test", "test")):
-        table.add_row(
-            row, *(f"{result.figures[f'{side}/{metric}']:.3f}" for metric in ("accuracy", "f1", "uar", "loss"))
-        )
-    console.print(table)
+    console.print(_score_table(result.figures, f"{experiment.title_prefix}{name} · {experiment.protocol.name}"))
     epoch = f"best epoch {result.figures['best/epoch'] + 1:.0f} · " if "best/epoch" in result.figures else ""
     console.print(f"{epoch}{result.seconds:.0f} s · {result.address}", soft_wrap=True)
+
+
+def _score_table(scores: Mapping[str, float], title: str) -> Table:
+    table = Table("", "accuracy", "macro F1", "UAR", "loss", title=title)
+    for label, prefix in (("best epoch, validation", "best"), ("test", "test")):
+        values = (scores[f"{prefix}/{metric}"] for metric in ("accuracy", "f1", "uar", "loss"))
+        table.add_row(label, *(f"{value:.3f}" for value in values))
+    return table
 
 
 @app.command("data")
@@ -117,20 +119,20 @@ def data_command(
         bool,
         typer.Option(
             "--verify",
-            help="compare each file with the official one (SHA-256); status 1 if one differs, is missing, is no WAV "
-            "and so cannot be compared, or has a name that is not official",
+            help="compare each file with the official one (SHA-256); exit status 1 if a file differs, is missing, is not "
+            "a WAV file (which cannot be compared), or has a name that is not official",
         ),
     ] = False,
 ) -> None:
-    """Fetch a corpus from its official place, or say how to get it, and check what is there."""
+    """Download a corpus from its official source, or say how to get it, and check its files."""
     from emotion_lightning.data import download
 
-    places = (data or Path("data"), cache or Path(".cache"))
-    download.data_command(name, *places, console)
+    folders = (data or Path("data"), cache or Path(".cache"))
+    download.data_command(name, *folders, console)
     if verify:
         from emotion_lightning.data.verify import verify_command
 
-        if not verify_command(name, *places, console):
+        if not verify_command(name, *folders, console):
             raise typer.Exit(1)
 
 
@@ -139,24 +141,24 @@ def predict(
     audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="a sound file, or a folder of them")],
     run: Annotated[str, typer.Option("--run", help="id of a finished run, or the beginning of it")],
 ) -> None:
-    """Print the probability of every emotion for each clip, the likeliest first."""
+    """Print the probability of every emotion for each clip, the most likely first."""
     from emotion_lightning.predict import predict as predictions
 
     faults = []
-    for found in predictions(audio, run):
-        shown = found.path.relative_to(audio) if audio.is_dir() else found.path.name
-        if found.fault:
-            faults.append(f"{shown}: {found.fault}")
+    for prediction in predictions(audio, run):
+        name = prediction.path.relative_to(audio) if audio.is_dir() else prediction.path.name
+        if prediction.fault:
+            faults.append(f"{name}: {prediction.fault}")
             continue
-        likeliest_first = sorted(found.probabilities.items(), key=lambda item: -item[1])
-        console.print(f"{shown}: " + ", ".join(f"{e} {p:.3f}" for e, p in likeliest_first), soft_wrap=True)
+        most_likely_first = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+        console.print(f"{name}: " + ", ".join(f"{e} {p:.3f}" for e, p in most_likely_first), soft_wrap=True)
     if faults:
-        raise UserError("\n".join([f"{len(faults)} files could not be heard", *faults]))
+        raise UserError("\n".join([f"{len(faults)} files could not be decoded", *faults]))
 
 
 @app.command()
 def experiments() -> None:
-    """List the experiments, the studies, and the published figures that reports show beside ours."""
+    """List the experiments, the studies, and the published figures that reports show next to ours."""
     from emotion_lightning.report import claims
     from emotion_lightning.studies import study as studies
 
@@ -184,15 +186,15 @@ def study(
     engine: EngineName = "processes",
     gpus: Gpus = None,
 ) -> None:
-    """Train what a study is missing and write its table: reports/STUDY/index.html.
+    """Train the missing runs of a study and write its table: reports/STUDY/index.html.
 
-    A study that was broken off goes on where it was; what has finished is never run again.
+    An interrupted study continues where it stopped. Finished runs are never run again.
     """
     from emotion_lightning.cli import studies as study_commands
 
-    with _told_when_stopped(f"study {name}"):
-        said = [*(overrides or []), *_folders(data, cache)]
-        complete = study_commands.study(name, said, Choice(engine, jobs, gpus), console)
+    with _report_stop(f"study {name}"):
+        assignments = [*(overrides or []), *_folders(data, cache)]
+        complete = study_commands.study(name, assignments, Choice(engine, jobs, gpus), console)
     if not complete:
         raise typer.Exit(1)
 
@@ -203,17 +205,17 @@ def honesty(
     overrides: Overrides = None,
     data: DataDir = None,
     cache: CacheDir = None,
-    folds: Annotated[int | None, typer.Option("--folds", help="run only so many folds of each protocol")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="run at most so many folds of each protocol")] = None,
     jobs: Jobs = None,
     engine: EngineName = "processes",
     gpus: Gpus = None,
 ) -> None:
-    """One model under four protocols: leaky rows, by clip, by speaker, by sentence; one table and one figure."""
+    """Train one model under four protocols (leaky rows, by clip, by speaker, by sentence) and write one table and figure."""
     from emotion_lightning.cli import studies as study_commands
 
-    with _told_when_stopped(f"honesty of {name}"):
-        said = [*(overrides or []), *_folders(data, cache)]
-        complete = study_commands.honesty(name, said, folds, Choice(engine, jobs, gpus), console)
+    with _report_stop(f"honesty of {name}"):
+        assignments = [*(overrides or []), *_folders(data, cache)]
+        complete = study_commands.honesty(name, assignments, folds, Choice(engine, jobs, gpus), console)
     if not complete:
         raise typer.Exit(1)
 
@@ -225,9 +227,9 @@ def audit(
     data: DataDir = None,
     cache: CacheDir = None,
 ) -> None:
-    """Who stands on both sides of an experiment's split: speakers, clips and copies, equal and near-equal audio, sentences.
+    """Show what is in two splits: speakers, clips and copies, equal and near-equal audio, sentences.
 
-    Exit status 1 if a promise of the protocol is broken, or if a recording stands on two sides.
+    The exit status is 1 if a promise of the protocol is broken, or if a recording is in two splits.
     """
     experiment = settings.load(name, [*(overrides or []), *_folders(data, cache)])
     from emotion_lightning.cli.audit import show
@@ -238,9 +240,9 @@ def audit(
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(metavar="STUDY", help="a study that has been run, if only in part")],
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="a study that has been run, at least in part")],
 ) -> None:
-    """Make a study's report anew from MLflow, without training."""
+    """Write a study's report again from MLflow, without training."""
     from emotion_lightning.cli import studies as study_commands
 
     study_commands.report(name, console)
@@ -249,7 +251,7 @@ def report(
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="a finished run's id, or an arm's name")],
-    b: Annotated[str, typer.Argument(help="another one, that was tested on the same clips")],
+    b: Annotated[str, typer.Argument(help="another one, tested on the same clips")],
     study: Annotated[str | None, typer.Option("--study", help="the study whose arms they are")] = None,
 ) -> None:
     """Test whether one run or arm is better than another, clip by clip."""
@@ -261,17 +263,20 @@ def compare(
 @app.command("import-run")
 def import_run(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="mlruns/outbox/<run id>, or such a folder moved here")
+        Path, typer.Argument(metavar="FOLDER", help="mlruns/outbox/<run id>, or such a folder of another machine")
     ],
 ) -> None:
-    """Send a run to the tracking server that was away when the run ended; twice does no harm (docs/tracking.md)."""
+    """Send a stored run to the tracking server that was unreachable when it ended (docs/tracking.md).
+
+    Sending a run again changes nothing.
+    """
     from emotion_lightning.tracking import run as tracking
 
     console.print(f"the run is at {tracking.import_run(folder)}", soft_wrap=True)
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000) -> None:
+def ui(port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 5000) -> None:
     """Open MLflow's web pages for mlruns/, on this machine only."""
     from emotion_lightning.tracking.ui import serve
 
@@ -285,41 +290,43 @@ def _folders(data: Path | None, cache: Path | None) -> list[str]:
 
 
 @contextmanager
-def _told_when_stopped(what: str) -> Iterator[None]:
+def _report_stop(title: str) -> Iterator[None]:
     from emotion_lightning.tracking.signals import Killed
 
     try:
         yield
     except Killed as killed:
-        _say_error(f"{what} was stopped; the same command goes on with it")
+        _print_error(f"{title} was stopped; the same command continues it")
         raise typer.Exit(128 + killed.signum) from None
 
 
 def main() -> None:
+    """Runs the command line; every error that the user can mend is one line and exit status 2."""
     try:
         app()
-    except SystemExit as done:
-        if isinstance(done.code, str):
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
             raise
-        ending.leave(done.code or 0)
+        shutdown.fast_exit(stop.code or 0)
     except UserError as error:
-        _say_error(ranks.with_rank(str(error)))
-        ending.leave(2)
+        _print_error(ranks.with_rank(str(error)))
+        shutdown.fast_exit(2)
     except Exception as error:
-        if "mlflow" not in sys.modules or not (said := _said_of_a_server(error)):
+        message = _server_message(error) if "mlflow" in sys.modules else ""
+        if not message:
             raise
-        _say_error(said)
-        ending.leave(2)
+        _print_error(message)
+        shutdown.fast_exit(2)
 
 
-def _said_of_a_server(error: Exception) -> str:
-    """What is said of a server that went away in the middle of a command; empty for any other error."""
+def _server_message(error: Exception) -> str:
+    """Returns the message for a server that became unreachable during a command; empty for any other error."""
     from emotion_lightning.tracking import server, store
 
-    return server.away(store.uri(), server.why(error)) if server.is_away(error) else ""
+    return server.unreachable_message(store.uri(), server.short_reason(error)) if server.is_unreachable(error) else ""
 
 
-def _say_error(message: str) -> None:
+def _print_error(message: str) -> None:
     Console(stderr=True).print("[red]error:[/]", Text(message), soft_wrap=True, highlight=False)
 
 

@@ -1,7 +1,7 @@
-"""Audio files → mono waveforms at one rate: decode, downmix, remove DC, trim, resample.
+"""Reads audio files as mono waveforms at one sample rate: decode, downmix, remove DC, trim, resample.
 
-DC goes first, since an offset (SAVEE has 3–4 % of full scale) would hide silence from the trimming. Trimming comes
-before resampling, since it saves work and needs no exact rate.
+DC is removed before trimming, because with an offset (SAVEE has 3–4 % of full scale) silence would not be recognised.
+Trimming comes before resampling, because this saves work.
 """
 
 import re
@@ -21,22 +21,28 @@ SILENT_PEAK = 1e-4  # -80 dBFS; the quietest clip of RAVDESS (-64 dBFS RMS) peak
 SHORTENED = re.compile(
     r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE
 )  # in libsndfile's log
-STREAMED = 0x7FFF_F000  # bytes that a recorder which writes to a pipe claims, not knowing how many will come
+STREAMED = (
+    0x7FFF_F000  # bytes; a header has this size or more if the recorder wrote to a pipe and did not know the size
+)
 LONGEST = 2**40  # samples; libsndfile gives 2⁶³ - 1 for a streamed FLAC, whose header says "unknown"
 
 
 class BadClip(Exception):
-    """A file that cannot be heard as a clip; the message says why."""
+    """Raised for a file that cannot be used as a clip. The message is the reason."""
 
 
 def decode(path: Path) -> tuple[Waveform, int]:
-    """(samples,) mono in -1…1 without DC, and its rate in Hz. Raises BadClip for anything that is not whole audio."""
+    """Returns the waveform (samples,), mono in -1…1 without DC, and its rate in Hz.
+
+    Raises:
+        BadClip: the file is missing, not audio, truncated, silent or empty, or has samples that are not numbers.
+    """
     samples, rate = _read(path)
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if len(mono) == 0:
         raise BadClip("no samples")
     mean = mono.mean()
-    if not np.isfinite(mean):  # one sample that is no number makes the mean none
+    if not np.isfinite(mean):  # one NaN or infinite sample is enough
         raise BadClip("samples that are not numbers (NaN or infinite)")
     mono -= mean
     if (peak := float(max(mono.max(), -mono.min()))) < SILENT_PEAK:
@@ -45,13 +51,13 @@ def decode(path: Path) -> tuple[Waveform, int]:
 
 
 def _read(path: Path) -> tuple[Waveform, int]:
-    """(samples, channels) and the rate, if the file holds all that its header promises."""
+    """Returns the waveform (samples, channels) and its rate in Hz. Refuses a file that is shorter than its header says."""
     try:
         with soundfile.SoundFile(path) as file:
             if file.frames > LONGEST:
-                raise BadClip("its header does not tell its length; re-encode it")
+                raise BadClip("its header has no length; re-encode it")
             samples = file.read(dtype="float32", always_2d=True)
-            shortened = SHORTENED.search(file.extra_info)  # libsndfile takes what there is of a WAV for all of it
+            shortened = SHORTENED.search(file.extra_info)  # libsndfile accepts a truncated WAV
     except (soundfile.LibsndfileError, OSError) as error:
         size = path.stat().st_size if path.exists() else None
         reason = getattr(error, "error_string", str(error))
@@ -64,18 +70,22 @@ def _read(path: Path) -> tuple[Waveform, int]:
 
 
 def trim(wave: Waveform, top_db: float, frame: int = 2048, hop: int = 512) -> Waveform:
-    """Cuts leading and trailing frames that lie `top_db` below the loudest; frames as librosa.effects.trim has them."""
+    """Cuts leading and trailing frames that are `top_db` below the loudest one, with the frames of librosa.effects.trim."""
     padded = np.zeros(len(wave) + frame, np.float32)
     padded[frame // 2 : frame // 2 + len(wave)] = wave
     blocks = padded[: len(padded) // hop * hop].reshape(-1, hop)
-    hops = np.einsum("ij,ij->i", blocks, blocks)  # energy of each hop, shared by the frames that overlap there
+    hops = np.einsum("ij,ij->i", blocks, blocks)  # energy of each hop, used by all frames that contain it
     power = np.convolve(hops, np.ones(frame // hop, np.float32), "valid")
     loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
     return wave[loud[0] * hop : min(len(wave), (loud[-1] + 1) * hop)]
 
 
 def load(path: Path, settings: Audio) -> Waveform:
-    """The clip as every feature hears it: (samples,) float32 at `settings.sample_rate` Hz."""
+    """Returns the waveform (samples,) float32 at `settings.sample_rate` Hz, trimmed as the settings say.
+
+    Raises:
+        BadClip: as in `decode`, or the clip is too short.
+    """
     wave, rate = decode(path)
     if settings.trim_db is not None:
         wave = trim(wave, settings.trim_db)

@@ -1,10 +1,10 @@
-"""Waveforms and features on disk, made once: one folder a corpus and setting, memory-mapped, named by its content.
+"""Stores waveforms and features on disk, memory-mapped: one folder for each corpus and setting.
 
-The name is a digest of everything the bytes depend on: each file's name, size and time of change, the settings, and
-the source of the code that made them (disk.py).
+A folder's name contains a digest of everything that its bytes depend on: name, size and modification time of each file,
+the settings, and the source of the code that made them (filesystem.py).
 
-    waves-<digest>/      samples.i16 (all clips in a row, int16), index.npz (start, length, scale, digest, fault per clip)
-    picture-<digest>/    features.npy (clips, C, F, T), valid.npy (clips,)
+    waves-<digest>/      samples.i16 (all clips, concatenated, int16), index.npz (start, length, scale, digest, fault per clip)
+    log_mel-<digest>/    features.npy (clips, C, F, T), valid.npy (clips,)
 """
 
 import hashlib
@@ -29,22 +29,22 @@ from emotion_lightning.features import Feature
 
 @dataclass(frozen=True)
 class Waves:
-    """The waveforms of one corpus. A clip with a fault has length 0 and says why in `faults`."""
+    """The waveforms of one corpus. A clip that cannot be read has length 0, and the reason is in `faults`."""
 
     key: str
     rate: int  # Hz
-    samples: NDArray[np.int16]  # all clips in a row, memory-mapped
+    samples: NDArray[np.int16]  # all clips, concatenated, memory-mapped
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     scales: NDArray[np.float32]  # int16 × scale = the waveform; each clip fills the 16 bits
-    digests: NDArray[np.str_]  # of a clip's samples: equal audio, equal digest, whatever the file's format or gain
+    digests: NDArray[np.str_]  # of a clip's samples: equal for equal audio in any file format and at any gain
     faults: NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """(B, samples) float32 zero-padded behind to the longest, and lengths (B,) in samples."""
+        """Returns waveforms (B, samples) float32, zero-padded at the end, and their lengths (B,) in samples."""
         lengths = self.lengths[rows]
         waves = torch.zeros(len(rows), int(lengths.max()))
         for out, row in zip(waves, rows, strict=True):
@@ -55,7 +55,7 @@ class Waves:
 
 @dataclass(frozen=True)
 class Features:
-    """One corpus's features in their stored form, memory-mapped: (clips, C, F, T), and the valid share (clips,)."""
+    """The stored features of one corpus, memory-mapped: values (clips, C, F, T), and the valid share of T (clips,)."""
 
     key: str
     values: Tensor
@@ -63,31 +63,34 @@ class Features:
 
 
 def waves(clips: Sequence[Clip], settings: Audio, folder: Path, track: Track) -> Waves:
-    """The clips' waveforms, from the cache or decoded now on all cores."""
+    """Returns the waveforms of the clips, from the cache, or decoded now on all cores."""
     key = digest(
         [(c.id, s.st_size, s.st_mtime_ns) if (s := _stat(c.path)) else (c.id,) for c in clips],
         settings.model_dump(),
         *(source_digest(Path(file)) for file in (audio.__file__, __file__)),
     )
-    place = build_once(folder / f"waves-{key}", lambda tmp: _write_waves(tmp, clips, settings, track))
-    return read_waves(place, key, settings.sample_rate)
+    stored = build_once(folder / f"waves-{key}", lambda tmp: _write_waves(tmp, clips, settings, track))
+    return read_waves(stored, key, settings.sample_rate)
 
 
-def read_waves(place: Path, key: str, rate: int) -> Waves:
-    index = np.load(place / "index.npz")
-    samples = np.memmap(place / "samples.i16", np.int16, "r") if index["lengths"].any() else np.zeros(0, np.int16)
+def read_waves(folder: Path, key: str, rate: int) -> Waves:
+    """Opens the folder of a corpus; `rate` is the sample rate in Hz."""
+    index = np.load(folder / "index.npz")
+    samples = np.memmap(folder / "samples.i16", np.int16, "r") if index["lengths"].any() else np.zeros(0, np.int16)
     names = ("starts", "lengths", "scales", "digests", "faults")
     return Waves(key, rate, samples, **{name: index[name] for name in names})
 
 
 def features(source: Waves, feature: Feature, name: str, args: Args, folder: Path, track: Track) -> Features:
-    """The feature of each clip in `source`, from the cache or computed now on all cores; clips with a fault are zeros."""
+    """Returns the feature of each clip, from the cache, or computed now on all cores. Unreadable clips get zeros."""
     code = [Path(p) for p in (parts.load("features", name).__file__, audio.__file__) if p]
-    code += sorted((Path(__file__).parents[1] / "features").glob("*.py"))  # features build on one another
+    code += sorted((Path(__file__).parents[1] / "features").glob("*.py"))  # features import each other
     key = digest(source.key, name, args, *(source_digest(path) for path in code))
-    place = build_once(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))
-    values = np.load(place / "features.npy", mmap_mode="c")  # copy on write: torch warns of read-only memory
-    return Features(key, torch.from_numpy(values), torch.from_numpy(np.load(place / "valid.npy")))
+    stored = build_once(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))
+    values = np.load(
+        stored / "features.npy", mmap_mode="c"
+    )  # copy on write, because torch warns about read-only memory
+    return Features(key, torch.from_numpy(values), torch.from_numpy(np.load(stored / "valid.npy")))
 
 
 def _write_waves(folder: Path, clips: Sequence[Clip], settings: Audio, track: Track) -> None:
@@ -101,18 +104,22 @@ def _write_waves(folder: Path, clips: Sequence[Clip], settings: Audio, track: Tr
 
 
 Packed = tuple[bytes, float, str, str]
-"""A waveform as int16, its scale, the digest of its samples, and its fault or ""."""
+"""The int16 samples of a waveform, their scale, their digest, and the fault of the clip or ""."""
 
 
 def pack(wave: NDArray[np.float32]) -> Packed:
-    """(samples,) so that its loudest sample fills the 16 bits."""
+    """Scales a waveform (samples,) so that its loudest sample fills the 16 bits."""
     scale = float(max(wave.max(), -wave.min())) / 32767
     samples = np.rint(wave * np.float32(1 / scale)).astype(np.int16).tobytes()
     return samples, scale, hashlib.blake2b(samples, digest_size=8).hexdigest(), ""
 
 
-def write_packed(folder: Path, packed: Iterable[Packed], **further: list[Any]) -> None:
-    """samples.i16 and index.npz; `further` arrays, one value a waveform, are read when all are written."""
+def write_packed(folder: Path, packed: Iterable[Packed], **columns: list[Any]) -> None:
+    """Writes samples.i16 and index.npz.
+
+    `columns` are additional arrays with one value per waveform. They are read after the last waveform, so that the caller
+    may fill them while it yields waveforms.
+    """
     lengths, scales, digests, faults = [], [], [], []
     with (folder / "samples.i16").open("wb") as file:
         for samples, scale, name, fault in packed:
@@ -129,7 +136,7 @@ def write_packed(folder: Path, packed: Iterable[Packed], **further: list[Any]) -
         "digests": np.array(digests),
         "faults": np.array(faults),
     }
-    arrays |= {name: np.array(values) for name, values in further.items()}
+    arrays |= {name: np.array(values) for name, values in columns.items()}
     np.savez(folder / "index.npz", **arrays)
 
 
@@ -145,7 +152,7 @@ def _write_features(folder: Path, source: Waves, feature: Feature, track: Track)
     silence = np.zeros_like(compute(int(source.lengths.argmax()))[0])
     form = {"descr": silence.dtype.str, "fortran_order": False, "shape": (len(source), *silence.shape)}
     valid = []
-    with (folder / "features.npy").open("wb") as file:  # not a memory map: faulting its pages in costs a third more
+    with (folder / "features.npy").open("wb") as file:  # a memory map takes a third longer, for its page faults
         np.lib.format.write_array_header_1_0(file, form)
         for value, share in track(parallel(compute, range(len(source))), "features", len(source)):
             file.write(value.tobytes())
@@ -156,5 +163,5 @@ def _write_features(folder: Path, source: Waves, feature: Feature, track: Track)
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except OSError:  # it was there a moment ago; decoding it will say what is wrong
+    except OSError:  # decoding the file will report the reason
         return None

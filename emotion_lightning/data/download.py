@@ -1,7 +1,7 @@
-"""`make data CORPUS=<name>`: fetches a corpus's official archive, checks and unpacks it, and reports what is there.
+"""`make data CORPUS=<name>`: downloads the official archive of a corpus, checks and unpacks it, and reports its contents.
 
-A download goes on where it stopped: what has come stands in `<target>.zip.part`, and nothing else is remembered. What
-is unpacked appears at the target as a whole or not at all. Sizes are in bytes, times in seconds.
+An interrupted download is continued from `<target>.zip.part`. The target folder appears only when everything is unpacked.
+Sizes are in bytes, times in seconds.
 """
 
 import shutil
@@ -26,22 +26,26 @@ from emotion_lightning.corpora import EMOTIONS, Archive, Corpus, open_corpus
 from emotion_lightning.errors import UserError
 
 TIMEOUT = (15, 60)  # s: to connect, and between two pieces of the answer
-TRIES = 4  # in a row without one new byte
-BACK_OFF = 1.0  # s, doubled after each of them
-CHUNK = 1 << 14  # a dropped connection loses what requests holds of one chunk, so it is small
-USUAL_RATIO = 3  # unpacked to packed, for the check before the download; RAVDESS: 513 MB / 208 MB = 2.5
-MOST_RATIO, MOST_UNPACKED = 20, 50 * 10**9  # speech packs 2 to 3 times; what promises more is a zip bomb
+TRIES = 4  # consecutive attempts without one new byte
+BACK_OFF = 1.0  # s, doubled after each attempt
+CHUNK = 1 << 14  # small, because a dropped connection loses the chunk that requests holds in memory
+USUAL_RATIO = 3  # unpacked to packed size, for the check before the download; RAVDESS: 513 MB / 208 MB = 2.5
+MOST_RATIO, MOST_UNPACKED = 20, 50 * 10**9  # the usual ratio of speech is 2 to 3; a much larger one is a zip bomb
 HEADERS = {
-    "User-Agent": f"emotion-lightning/{__version__}",  # Zenodo answers 403 to that of requests (fatiando/pooch#507)
-    "Accept-Encoding": "identity",  # ranges count the archive's own bytes
+    "User-Agent": f"emotion-lightning/{__version__}",  # Zenodo refuses the default one of requests (fatiando/pooch#507)
+    "Accept-Encoding": "identity",  # so that ranges count the bytes of the archive
 }
 
 
 def fetch(name: str, archive: Archive, target: Path, quiet: bool) -> None:
-    """Downloads the archive and unpacks it to `target` (data/ravdess); what stops it is a UserError of one line."""
+    """Downloads the archive and unpacks it to `target`, for example data/ravdess.
+
+    Raises:
+        UserError: the download or the archive failed, or the target is not empty. The message is one line.
+    """
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise UserError(f"'{target}' exists and is not empty: move it away, then run the same command again")
-    target = target.resolve()  # a link to a folder on a larger disk: download and unpack there
+    target = target.resolve()  # the target may be a link to a larger disk: download to that disk
     part = target.with_name(f"{target.name}.zip.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,63 +60,63 @@ def fetch(name: str, archive: Archive, target: Path, quiet: bool) -> None:
 
 
 def _transfer(name: str, archive: Archive, part: Path, quiet: bool) -> None:
-    """Asks again until the part is whole, or until `TRIES` connections in a row have brought nothing new."""
+    """Sends requests until the file is complete, or until `TRIES` consecutive requests brought no new byte."""
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=quiet) as progress:
         task = progress.add_task(name, total=archive.size)
         furthest, failures = _size(part), 0
         while _size(part) < archive.size:
-            progress.reset(task, completed=_size(part))  # else the bytes of an earlier run count as this one's speed
+            progress.reset(task, completed=_size(part))  # bytes of an earlier run must not count in the speed
             try:
                 if not _receive(archive, part, progress, task):
                     return
-                reason = "the answer ended early"
+                reason = "the response ended early"
             except requests.RequestException as error:
                 reason = str(error) if isinstance(error, requests.HTTPError) else type(error).__name__
             failures = 0 if _size(part) > furthest else failures + 1
-            furthest = max(furthest, _size(part))  # a server that starts over each time gets no further
+            furthest = max(furthest, _size(part))  # so that a server that always starts at zero is given up
             if failures == TRIES:
                 raise UserError(
                     f"{archive.url} cannot be reached ({reason}); {decimal(_size(part))} of {decimal(archive.size)} "
-                    "are here, and running the same command again goes on where it stopped"
+                    "are stored, run the same command again to continue"
                 )
             if _size(part) < archive.size:
                 time.sleep(BACK_OFF * 2**failures)
 
 
 def _receive(archive: Archive, part: Path, progress: Progress, task: TaskID) -> bool:
-    """One request for what is missing of the part; False where the server has nothing behind it (416)."""
+    """Sends one request for the rest of the file. Returns False if the server has no more bytes (status 416)."""
     have = _size(part)
     headers = HEADERS | ({"Range": f"bytes={have}-"} if have else {})
-    with requests.get(archive.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-        if answer.status_code == 416:
+    with requests.get(archive.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == 416:
             return False
-        if answer.status_code in (408, 429) or answer.status_code >= 500:  # passing troubles
-            raise requests.HTTPError(f"it answered {answer.status_code}")
-        if answer.status_code not in (200, 206):
-            raise UserError(f"{archive.url} answered {answer.status_code} {answer.reason}")
-        if (promised := _whole_size(answer)) not in (None, archive.size):
-            # A sign-in page of the network answers like this as well, so the bytes of earlier runs stay.
-            raise UserError(f"{archive.url}: expected a file of {archive.size} bytes, the server has {promised}")
-        if answer.status_code == 200:  # the server does not know Range and sends all of it
+        if response.status_code in (408, 429) or response.status_code >= 500:  # temporary errors
+            raise requests.HTTPError(f"it answered {response.status_code}")
+        if response.status_code not in (200, 206):
+            raise UserError(f"{archive.url} answered {response.status_code} {response.reason}")
+        if (full_size := _full_size(response)) not in (None, archive.size):
+            # The bytes of earlier runs stay, because the sign-in page of a network also leads here.
+            raise UserError(f"{archive.url}: expected a file of {archive.size} bytes, the server has {full_size}")
+        if response.status_code == 200:  # the server ignores Range and sends the whole file
             have = 0
             progress.reset(task)
         with part.open("ab" if have else "wb") as file:
-            for chunk in answer.iter_content(CHUNK):
+            for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 have += len(chunk)
                 progress.advance(task, len(chunk))
-                if have > archive.size:  # a server that never ends must not fill the disk
+                if have > archive.size:  # an endless response must not fill the disk
                     break
     return True
 
 
-def _whole_size(answer: requests.Response) -> int | None:
-    """The size that the server gives for the whole file, None where it does not tell."""
-    if answer.status_code == 206:
-        size = answer.headers.get("Content-Range", "").rpartition("/")[2]
+def _full_size(response: requests.Response) -> int | None:
+    """Returns the size of the whole file according to the server, or None if it is not given."""
+    if response.status_code == 206:
+        size = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:
-        size = answer.headers.get("Content-Length", "")
+        size = response.headers.get("Content-Length", "")
     return int(size) if size.isdigit() else None
 
 
@@ -122,32 +126,32 @@ def _verify(archive: Archive, part: Path) -> None:
         part.unlink(missing_ok=True)
         raise UserError(
             f"{archive.url}: expected {archive.size} bytes with md5 {archive.md5}, got {size} bytes with md5 {md5}; "
-            "the download was deleted, running the same command again starts it anew"
+            "the download was deleted, run the same command again to start over"
         )
 
 
 def _unpack(file: Path, target: Path) -> None:
-    """The members land beside the target, in a hidden folder that no corpus reads; it then takes its name."""
-    beside = target.with_name(f".{target.name}.unpacking")
-    shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
+    """Unpacks to a hidden folder next to the target, which no corpus reads, and then renames it."""
+    temporary = target.with_name(f".{target.name}.unpacking")
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a run that was killed
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
-            path = PureWindowsPath(member.filename)  # knows both slashes, roots and drive letters
+            path = PureWindowsPath(member.filename)  # handles both slashes, roots and drive letters
             if path.anchor or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):
                 raise UserError(f"{file.name}: refused, {member.filename!r} is a link or leads out of the folder")
-        # zipfile reads no more of a member than it declares, so the declared sizes can be trusted here.
+        # zipfile reads at most the declared size of a member, so the declared sizes can be trusted here.
         unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > min(MOST_RATIO * _size(file), MOST_UNPACKED):
             raise UserError(f"{file.name}: refused, {decimal(_size(file))} would unpack to {decimal(unpacked)}")
         _need_space(target.parent, unpacked)
         try:
-            beside.mkdir()
-            archive.extractall(beside)
+            temporary.mkdir()
+            archive.extractall(temporary)
             with suppress(FileNotFoundError):
                 target.rmdir()  # an empty folder, which Windows would not replace
-            beside.replace(target)
+            temporary.replace(target)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _size(path: Path) -> int:
@@ -156,11 +160,13 @@ def _size(path: Path) -> int:
 
 def _need_space(folder: Path, need: int) -> None:
     if (free := shutil.disk_usage(folder).free) < need:
-        raise UserError(f"'{folder}' has {decimal(free)} free of {decimal(need)} needed; DATA=<folder> names another")
+        raise UserError(
+            f"'{folder}' has {decimal(free)} free, {decimal(need)} are needed; choose another DATA=<folder>"
+        )
 
 
 def describe(corpus: Corpus) -> Group:
-    """A table of clips and speakers by emotion, found and official; below it a line for each thing amiss."""
+    """Returns a table of clips and speakers by emotion, found and official, and a line for each problem."""
     found = Counter((clip.speaker, clip.emotion) for clip in corpus.clips)
     official = Counter(corpus.about.official)
     table = Table()
@@ -179,17 +185,17 @@ def describe(corpus: Corpus) -> Group:
     if official and found == official:
         lines.insert(0, f"complete: {found.total()} of {official.total()} official clips")
     heading = f"{corpus.about.title} ({corpus.about.licence}), read from {corpus.folder}"
-    return Group(Text(heading), table, *(Text(line) for line in lines))  # Text: a path may hold [brackets]
+    return Group(Text(heading), table, *(Text(line) for line in lines))  # Text, because a path may contain [brackets]
 
 
 def data_command(name: str, data_dir: Path, cache_dir: Path, console: Console) -> None:
-    """Prints the report of a corpus, after a download where it is not in place and has an official archive."""
+    """Prints the report of a corpus. A missing corpus with an official archive is downloaded first."""
     module = parts.load("corpora", name)
     try:
         corpus = open_corpus(name, {}, data_dir, cache_dir)
     except UserError:
         about, target = module.ABOUT, data_dir / name
-        if hasattr(module, "prepare"):  # makes its own files: what went wrong there is no missing corpus
+        if hasattr(module, "prepare"):  # it makes its own files, so the error is not a missing corpus
             raise
         console.print(Text(f"{about.title}: {about.citation}\nlicence: {about.licence}\nfrom: {about.how_to_get}"))
         if about.archive is None:

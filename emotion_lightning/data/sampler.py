@@ -1,4 +1,4 @@
-"""The order of clips in an epoch, the same on any number of devices."""
+"""Orders the clips of an epoch, in the same way on any number of devices."""
 
 from collections.abc import Iterator
 
@@ -10,17 +10,18 @@ from torch.utils.data import Dataset, Sampler
 
 
 class Indices(Dataset[Tensor]):
-    """A batch of indices is its own item."""
+    """A data set that returns the indices that it is asked for; EmotionData looks up the clips of the whole batch."""
 
     def __getitem__(self, batch: Tensor) -> Tensor:
         return batch
 
 
 class Batches(Sampler[Tensor]):
-    """Batches of indices (B,). Shuffled ones depend on seed and epoch alone, and each rank takes its share of every
-    batch, so that the batch and its clips are the same on any number of devices.
+    """Yields batches of indices (B,).
 
-    A last batch that is short is left out where others are shuffled (batch norm, and ranks in step).
+    Shuffled batches depend on seed and epoch alone. Each rank takes its share of every batch, so that a batch has the same
+    clips on any number of devices. If batches are shuffled, a shorter last batch is dropped, for batch norm and so that all
+    ranks take the same number of steps.
     """
 
     def __init__(self, index: NDArray[np.int64], size: int, seed: int | None = None, rank: int = 0, world: int = 1):

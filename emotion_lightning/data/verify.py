@@ -1,8 +1,8 @@
-"""`make data CORPUS=<name> VERIFY=1`: which files of a corpus are the official ones, byte for byte.
+"""`make data CORPUS=<name> VERIFY=1`: compares the files of a corpus with the official files, byte for byte.
 
-corpora/checksums/<name>.sha256.xz has a line for each official file: its clip's id and the first 16 hex digits of its
-SHA-256, which tell accidents, not forgeries. Files are found by clip id, so every layout that a corpus's file reads can
-be verified. Official files are all WAV; a FLAC of one may hold its very samples, but its bytes say nothing of that.
+corpora/checksums/<name>.sha256.xz has a line for each official file: the id of the clip and the first 16 hex digits of its
+SHA-256. They detect accidents, not forgeries. Files are matched by clip id, so any folder layout can be verified that the
+corpus file reads. All official files are WAV. A FLAC copy may have the same samples, but its bytes cannot be compared.
 """
 
 import hashlib
@@ -29,28 +29,29 @@ NAMED = 3  # files that a line of the report names
 
 @dataclass(frozen=True)
 class Verdict:
-    """Names of files, of missing ones ids of clips, by what came out."""
+    """The file names of each outcome. For missing files, these are ids of clips."""
 
     official: Sequence[str] = ()
     differ: Sequence[str] = ()
     missing: Sequence[str] = ()
     other_format: Sequence[str] = ()
-    unknown: Sequence[str] = ()  # read as a clip, but no official file has the name
+    unknown: Sequence[str] = ()  # read as a clip, but no official file has this name
 
     @property
-    def sound(self) -> bool:
+    def is_official(self) -> bool:
+        """Returns whether all files are official, and none is missing or additional."""
         return not (self.differ or self.missing or self.other_format or self.unknown)
 
 
 def official_sums(name: str) -> dict[str, str]:
-    """Clip id → the beginning of the official file's SHA-256; empty where no official sums are known."""
+    """Returns the first digits of the SHA-256 of each official file, by clip id. Empty if no official sums are known."""
     if not (file := SUMS / f"{name}.sha256.xz").is_file():
         return {}
     return dict(line.split() for line in lzma.decompress(file.read_bytes()).decode().splitlines())
 
 
 def compare(corpus: Corpus, sums: dict[str, str], console: Console) -> Verdict:
-    """Hashes what can be compared, on a thread a core: hashing lets go of Python's lock."""
+    """Hashes all files that can be compared, with one thread for each core, since hashing releases Python's lock."""
     known = [clip for clip in corpus.clips if clip.id in sums]
     waves = [clip for clip in known if clip.path.suffix.lower() == ".wav"]
     official: list[str] = []
@@ -72,12 +73,12 @@ def compare(corpus: Corpus, sums: dict[str, str], console: Console) -> Verdict:
 
 
 def describe(title: str, verdict: Verdict, total: int) -> list[str]:
-    """The first line counts the official files, each other one a kind that is not."""
+    """Returns the lines of the report: first the number of official files, then one line for each kind of difference."""
     lines = [f"{len(verdict.official)} of {total} official files of {title} are here byte for byte (SHA-256)"]
     for files, what in (
         (verdict.differ, "differ from the official file of their name (trimmed, resampled, re-encoded or damaged)"),
         (verdict.missing, "missing"),
-        (verdict.other_format, "in another format than the official WAV, whose bytes cannot be compared"),
+        (verdict.other_format, "in a format other than the official WAV, so their bytes cannot be compared"),
         (verdict.unknown, "under a name that no official file has"),
     ):
         if files:
@@ -87,21 +88,21 @@ def describe(title: str, verdict: Verdict, total: int) -> list[str]:
 
 
 def verify_command(name: str, data_dir: Path, cache_dir: Path, console: Console) -> bool:
-    """Prints the verdict on a corpus that is in place; whether all of it is official and nothing else is read.
+    """Prints the report of a corpus, and returns whether all its files are official.
 
-    Where no sums are known, the answer is whether the counts are the official ones, as far as those are known.
+    If no sums are known, it returns whether the numbers of clips are the official ones, if those are known.
     """
     corpus, sums = open_corpus(name, {}, data_dir, cache_dir), official_sums(name)
     if not sums:
         counts = corpus.about.official
         checked = "names and counts are checked" if counts else "no counts either; names are checked"
         console.print(Text(f"no official sums are known for {corpus.about.title}; {checked} (above)"))
-        whole = not counts or Counter((c.speaker, c.emotion) for c in corpus.clips) == Counter(counts)
-        return whole and not any("labelled but missing" in warning for warning in corpus.warnings)
+        complete = not counts or Counter((c.speaker, c.emotion) for c in corpus.clips) == Counter(counts)
+        return complete and not any("labelled but missing" in warning for warning in corpus.warnings)
     verdict = compare(corpus, sums, console)
     for line in describe(corpus.about.title, verdict, len(sums)):
         console.print(Text(line))
-    return verdict.sound
+    return verdict.is_official
 
 
 def _digest(clip: Clip) -> str:

@@ -1,7 +1,7 @@
-"""Features: one file each, waveforms → what a network sees. The same module fills the cache and runs in the step.
+"""Features: one file each. A feature turns waveforms into the input of a model.
 
-Every feature is batched and runs on any device. Clips of unequal length come padded with zeros behind, with their
-lengths; a clip's feature is the same alone as in any batch.
+The same module fills the cache and runs in the training step. Every feature is batched and runs on any device. Shorter
+clips are padded with zeros at the end; the feature of a clip does not depend on the other clips of its batch.
 """
 
 from abc import abstractmethod
@@ -11,32 +11,36 @@ from torch import Tensor, nn
 
 
 class Feature(nn.Module):
-    """`forward` gives what the cache stores; `present` turns that into what the network sees."""
+    """`forward` computes what the cache stores. `present` turns this into the input of a model."""
 
     is_picture = False
-    """A picture may be resized and is normalised by channel, any other feature by channel and band."""
+    """A picture may be resized and is normalised for each channel, any other feature for each channel and band."""
 
     @abstractmethod
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, samples) zero-padded waveforms and their lengths (B,) in samples → the stored form (B, C, F, T), the same
-        F and T for every clip, and the share (B,) of the time axis that holds the clip, 0…1."""
+        """Computes the stored form (B, C, F, T), with the same F and T for every clip.
+
+        `waves` (B, samples) are zero-padded waveforms, `lengths` (B,) their lengths in samples. Also returns the valid
+        share (B,) of the time axis, 0…1, which the clip fills.
+        """
 
     def present(self, stored: Tensor) -> Tensor:
-        """Stored (B, C, F, T) → float (B, C', F, T)."""
+        """Turns the stored form (B, C, F, T) into float (B, C', F, T)."""
         return stored.float()
 
 
 def valid_frames(valid: Tensor, frames: int) -> Tensor:
-    """(B, frames) bool: which frames hold the clip, from the share (B,) of the time axis that does."""
+    """Returns the mask (B, frames) of the frames that belong to the clip, from the valid share (B,) of the time axis."""
     return torch.arange(frames, device=valid.device) < (valid[:, None] * frames).round()
 
 
 def fit_frames(x: Tensor, counts: Tensor, frames: int, silence: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, F, T) with `counts` valid frames each → (B, F, frames), cut or filled behind, and the share that is valid.
+    """Cuts or fills (B, F, T) to (B, F, frames), and returns the valid share (B,) with it.
 
-    `silence` (F,) is the frame to fill with: a log-mel's floor, never 0 dB, which would be its loudest level.
+    `counts` (B,) are the valid frames of each clip. `silence` (F,) is the frame to fill with: the floor of a log-mel, never
+    0 dB, which is its loudest level.
     """
     x = x[..., :frames]
     x = nn.functional.pad(x, (0, frames - x.shape[-1]))
-    behind = torch.arange(frames, device=x.device) >= counts[:, None]  # (B, frames)
-    return torch.where(behind[:, None], silence[None, :, None], x), (counts / frames).clamp(max=1.0)
+    padding = torch.arange(frames, device=x.device) >= counts[:, None]  # (B, frames)
+    return torch.where(padding[:, None], silence[None, :, None], x), (counts / frames).clamp(max=1.0)

@@ -1,8 +1,9 @@
-"""What the audit compares recordings by: the shape of 24 bands of energy over time, in one byte each.
+"""Computes the fingerprint by which the audit compares recordings: the energy of 24 bands over time, one byte each.
 
-Made to stay the same under another sample rate, format, level, added noise and silence around the speech, and nearly the
-same under a shift of pitch: bands 0.23 octaves wide from 80 to 3600 Hz, smoothed over 100 ms, cut to where the energy is within
-16 dB of its peak, and compressed (energy^0.3). Thresholds: audit/near_duplicates.py; what they were measured on: harmonics.py.
+It does not change with sample rate, format, level, added noise or silence around the speech, and little with a shift of
+pitch. The bands are 0.23 octaves wide, from 80 to 3600 Hz. Their energy is smoothed over 100 ms, cut to where it is within
+16 dB of its peak, and compressed (energy^0.3). The thresholds are in audit/near_duplicates.py, their measurement in
+audit/harmonics.py.
 """
 
 import math
@@ -14,12 +15,12 @@ from emotion_lightning.features import Feature
 
 BANDS, FRAMES = 24, 128
 HOP, N_FFT, SMOOTH = 0.01, 0.032, 5  # s, s, frames to either side
-STEP = 2  # frames of HOP a stored frame: 20 ms, so 128 are 2.56 s
+STEP = 2  # every second frame is stored: one each 20 ms, so 128 frames are 2.56 s
 EDGE_DB, FLOOR, POWER = -16.0, 1e-4, 0.3
 
 
 class Fingerprint(Feature):
-    """(B, samples) → (B, 1, 24, 128) uint8, 0 behind the end; what lasts longer than 2.56 s is cut."""
+    """Maps (B, samples) to (B, 1, 24, 128) uint8, 0 after the end of the clip. Longer clips are cut at 2.56 s."""
 
     def __init__(self, sample_rate: int):
         super().__init__()
@@ -44,10 +45,12 @@ class Fingerprint(Feature):
         within = (torch.arange(energy.shape[-1], device=waves.device) < counts[:, None])[:, None]
         energy = torch.nn.functional.conv1d((energy * within).flatten(0, 1)[:, None], smooth, padding=SMOOTH)
         energy = (energy[:, 0].unflatten(0, (len(waves), BANDS)) * within)[..., ::STEP]
-        return torch.stack([self._print(one) for one in energy])[:, None], torch.ones(len(waves), device=waves.device)
+        return torch.stack([self._fingerprint(clip) for clip in energy])[:, None], torch.ones(
+            len(waves), device=waves.device
+        )
 
-    def _print(self, energy: Tensor) -> Tensor:
-        """(bands, T) → (bands, 128) uint8, from where the clip becomes loud to where it ceases to be."""
+    def _fingerprint(self, energy: Tensor) -> Tensor:
+        """Cuts (bands, T) from the first loud frame to the last one, and compresses it to (bands, 128) uint8."""
         total = energy.sum(0)
         out = torch.zeros(BANDS, FRAMES, dtype=torch.uint8, device=energy.device)
         if not (peak := float(total.max())):

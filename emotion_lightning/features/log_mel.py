@@ -1,7 +1,7 @@
-"""Log-mel spectrogram in dB below the clip's own maximum, or below full scale; the defaults are DeepEmoNet's (16 kHz,
-128 bands, hop 8 ms).
+"""Computes log-mel spectrograms in dB, relative to the maximum of the clip or to full scale.
 
-Slaney mel scale and area norm with centred, zero-padded frames: librosa's defaults, and equal to it within 0.01 dB.
+The defaults are DeepEmoNet's: 16 kHz, 128 bands, hop 8 ms. Mel scale and norm are Slaney's, and frames are centred and
+zero-padded, as in librosa; the results agree with librosa's within 0.01 dB.
 """
 
 from typing import Literal
@@ -19,10 +19,10 @@ Reference = Literal["maximum", "full_scale"]
 
 
 class LogMel(Feature):
-    """(B, samples) → (B, 1, bands, frames) dB, -range_db…0 below the clip's maximum.
+    """Maps (B, samples) to (B, 1, bands, frames) in dB, from -range_db to 0, the maximum of the clip.
 
-    With the reference full_scale the maximum keeps its own level, as in librosa's power_to_db with ref=1. Without `log`
-    it is the mel power relative to the clip's maximum, put on the same scale: 0 power at -range_db.
+    With the reference full_scale, levels are relative to full scale, as in librosa's power_to_db with ref=1. Without
+    `log`, the values are mel power relative to the maximum, on the same scale: power 0 is -range_db.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class LogMel(Feature):
 
     @property
     def floor(self) -> float:
-        """dB of a frame behind a clip's end."""
+        """Returns the level of a frame after the end of the clip, in dB."""
         return FLOOR_DB if self.absolute else -self.range_db
 
     def spectrogram(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, samples) → (B, bands, T) of the longest clip and each clip's own count of frames (B,).
+        """Computes (B, bands, T), where T is the length of the longest clip, and the number of frames of each clip (B,).
 
-        Frames behind a clip's end hold the quietest level of the clip's range.
+        Frames after the end of a clip have the lowest level of its range.
         """
         window = self.get_buffer("window")
         bins = torch.stft(waves, self.n_fft, self.hop, window=window, pad_mode="constant", return_complex=True)
-        # real² + imag² and not abs()²: the root would cost as much as the whole transform
+        # real² + imag² is used because the root in abs()² takes as long as the whole transform
         energy, bank = bins.real.square() + bins.imag.square(), self.get_buffer("bank")  # (B, bins, T)
         power = torch.cat(
             [bank[rows, columns] @ energy[:, columns] for rows, columns in self.blocks], 1
@@ -80,7 +80,7 @@ class LogMel(Feature):
 
 
 def _filled_blocks(bank: Tensor, bands: int = 16) -> list[tuple[slice, slice]]:
-    """Rows of a filter bank (bands, bins) in blocks, each with the columns that are not zero there: a fifth of the work."""
+    """Splits a filter bank (bands, bins) into blocks of bands, each with the bins that it uses: a fifth of the work."""
     blocks = []
     for first in range(0, len(bank), bands):
         used = bank[first : first + bands].amax(0).nonzero()[:, 0].tolist() or [0]
@@ -98,5 +98,5 @@ def build(
     range_db: float = 80.0,
     log: bool = True,
 ) -> LogMel:
-    """`hop` and `n_fft` in samples; `frames` is the fixed length that clips are cut or filled to (400 = 3.2 s)."""
+    """`hop` and `n_fft` are in samples. Clips are cut or filled to `frames` frames (400 are 3.2 s)."""
     return LogMel(sample_rate, bands, n_fft, hop, frames, range_db, log)

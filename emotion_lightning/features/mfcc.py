@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients: the orthonormal DCT-II of the log-mel in dB over its bands, as in librosa."""
+"""Computes mel-frequency cepstral coefficients (MFCC): the orthonormal DCT-II over the bands of the log-mel, as in librosa."""
 
 import math
 
@@ -11,7 +11,7 @@ from emotion_lightning.features.log_mel import LogMel, Reference
 
 
 class MFCC(Feature):
-    """(B, samples) → (B, 1, coefficients, frames). Coefficient 0 is the level, relative to the log-mel's reference."""
+    """Maps (B, samples) to (B, 1, coefficients, frames). Coefficient 0 is the level, relative to the log-mel's reference."""
 
     def __init__(self, log_mel: LogMel, coefficients: int):
         super().__init__()
@@ -40,5 +40,5 @@ def build(
     range_db: float = 80.0,
     reference: Reference = "maximum",
 ) -> MFCC:
-    """librosa's defaults at the given rate; 128 frames of 512 samples are 4.1 s at 16 kHz."""
+    """The defaults are librosa's. `hop` and `n_fft` are in samples; 128 frames of 512 samples are 4.1 s at 16 kHz."""
     return MFCC(LogMel(sample_rate, bands, n_fft, hop, frames, range_db, reference=reference), coefficients)

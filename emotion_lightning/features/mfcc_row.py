@@ -1,7 +1,7 @@
-"""The input of arXiv 2507.03251: MFCC of a fixed stretch of the clip, all frames in one row of values.
+"""Computes the input of arXiv 2507.03251: MFCC of a fixed part of the clip, with all frames in one row of values.
 
-Read in the author's code: 22.05 kHz, 2.5 s from 0.6 s on, 20 coefficients of 108 frames (n_fft 2048, hop 512), 2160 values;
-for EMO-DB and EMOVO 108 zero-crossing rates behind them. What a short clip lacks is zero, and heard as that.
+From the author's code: 22.05 kHz, 2.5 s starting at 0.6 s, 20 coefficients of 108 frames (n_fft 2048, hop 512), so 2160
+values. For EMO-DB and EMOVO, 108 zero-crossing rates follow. Shorter clips are filled with zeros, which the network sees.
 """
 
 import torch
@@ -14,7 +14,10 @@ BANDS, N_FFT, HOP, RANGE_DB = 128, 2048, 512, 80.0  # librosa's defaults; length
 
 
 class MFCCRow(MFCC):
-    """(B, samples) → (B, 1, values, 1): coefficients of the first frame, of the second, …; each value is standardised alone."""
+    """Maps (B, samples) to (B, 1, values, 1): first all coefficients of frame 0, then of frame 1, and so on.
+
+    The normaliser standardises each value separately.
+    """
 
     def __init__(self, sample_rate: int, coefficients: int, start: float, seconds: float, zero_crossings: bool):
         self.start, self.samples = round(start * sample_rate), round(seconds * sample_rate)
@@ -30,15 +33,15 @@ class MFCCRow(MFCC):
         lengths = (lengths - self.start).clamp(0, self.samples)
         spectrogram, counts = self.log_mel.spectrogram(waves, lengths)
         x = torch.einsum("bft,fc->btc", spectrogram, self.get_buffer("dct"))
-        held = torch.arange(x.shape[1], device=x.device) < (counts * (lengths > 0))[:, None]  # (B, T)
-        row = (x * held[..., None]).flatten(1)
+        valid = torch.arange(x.shape[1], device=x.device) < (counts * (lengths > 0))[:, None]  # (B, T)
+        row = (x * valid[..., None]).flatten(1)
         if self.zero_crossings:
-            row = torch.cat([row, _crossings(waves) * held], 1)
+            row = torch.cat([row, _crossings(waves) * valid], 1)
         return row[:, None, :, None], torch.ones(len(waves), device=waves.device)
 
 
 def _crossings(waves: Tensor) -> Tensor:
-    """(B, samples) → (B, frames): share of the samples of each centred frame at which the sign changes, as in librosa."""
+    """Computes the zero-crossing rate (B, frames) of (B, samples) in centred frames, as in librosa."""
     padded = torch.nn.functional.pad(waves[:, None], (N_FFT // 2, N_FFT // 2), mode="replicate")[:, 0]
     changed = torch.nn.functional.pad((padded[:, 1:] < 0) != (padded[:, :-1] < 0), (1, 0)).float()
     frames: Tensor = changed.unfold(1, N_FFT, HOP).mean(2)
@@ -53,5 +56,5 @@ def build(
     seconds: float = 2.5,
     zero_crossings: bool = False,
 ) -> MFCCRow:
-    """`start` and `seconds` in s. The paper's rate is 22 050 Hz and its clips are not trimmed (audio.trim_db: null)."""
+    """`start` and `seconds` are in s. The paper uses 22 050 Hz and does not trim clips (audio.trim_db: null)."""
     return MFCCRow(sample_rate, coefficients, start, seconds, zero_crossings)

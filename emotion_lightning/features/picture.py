@@ -1,7 +1,8 @@
-"""The log-mel as a picture of fixed size, as DeepEmoNet's ResNet sees it: dB range of the clip → 0…255, the time axis
-stretched so that every clip fills the width (duration is normalised away), low frequencies at the bottom.
+"""Draws the log-mel as a picture of fixed size, the input of DeepEmoNet's ResNet.
 
-Stored as one byte a pixel, as the author's PNG files were; the colour map is looked up when the picture is shown.
+The dB range of the clip becomes 0…255. The time axis is stretched so that every clip fills the width, so duration is lost.
+Low frequencies are at the bottom. A pixel is stored as one byte, as in the author's PNG files; `present` applies the colour
+map.
 """
 
 from typing import Literal
@@ -17,7 +18,7 @@ Colour = Literal["magma", "viridis", "grey"]
 
 
 class Picture(Feature):
-    """(B, samples) → (B, 1, height, width) uint8, shown as (B, 3, height, width) float 0…1."""
+    """Maps (B, samples) to (B, 1, height, width) uint8, and `present` maps this to (B, 3, height, width) float 0…1."""
 
     is_picture = True
 
@@ -28,7 +29,7 @@ class Picture(Feature):
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         spectrogram, counts = self.log_mel.spectrogram(waves, lengths)  # (B, bands, T)
-        # clip by clip, since each is stretched by its own factor
+        # clip by clip, because each has its own stretch factor
         pictures = [
             F.interpolate(one[None, None, :, :count], self.shape, mode="bilinear", antialias=True)
             for one, count in zip(spectrogram, counts.tolist(), strict=True)
@@ -43,7 +44,7 @@ class Picture(Feature):
 
 
 def _palette(colour: Colour) -> Tensor:
-    """(256, 3) RGB in 0…1: matplotlib's map, or three equal channels."""
+    """Returns the colour map (256, 3), RGB in 0…1."""
     if colour == "grey":
         return torch.linspace(0, 1, 256)[:, None].expand(256, 3).contiguous()
     import matplotlib
@@ -63,5 +64,5 @@ def build(
     range_db: float = 80.0,
     log: bool = True,
 ) -> Picture:
-    """`height` and `width` in pixels; the other settings as in log_mel. A picture wider than high is cropped to a square."""
+    """`height` and `width` are in pixels, the other settings as in log_mel. A wider picture is cropped to a square."""
     return Picture(LogMel(sample_rate, bands, n_fft, hop, 1, range_db, log), height, width, colour)

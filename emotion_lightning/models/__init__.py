@@ -1,8 +1,8 @@
-"""Models: one file each. `build((C, F, T), classes, *, …)` gives a network for input of that shape, or a scikit-learn
-classifier, which is fitted on float32 features (N, C, F, T) with NaN behind each clip's end and needs `predict_proba`
-or `decision_function`.
+"""Models: one file each. `build((C, F, T), classes, *, …)` returns a network or a scikit-learn classifier.
 
-A setting named `weights` says where a network starts; a trained run is built again with `weights: none`.
+A classifier is fitted on float32 features (N, C, F, T) with NaN after the end of each clip, and needs `predict_proba` or
+`decision_function`. A setting named `weights` is the source of a network's initial weights; the model of a finished run is
+built with `weights: none` before its own weights are loaded.
 """
 
 from abc import abstractmethod
@@ -11,14 +11,22 @@ from torch import Tensor, nn
 
 
 class Network(nn.Module):
+    """Maps normalised features to logits."""
+
     @abstractmethod
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """x (B, C, F, T) normalised features, valid (B,) the share of the time axis that holds the clip → logits (B, classes)."""
+        """Returns logits (B, classes).
+
+        `x` (B, C, F, T) are normalised features, `valid` (B,) the share of the time axis that the clip fills.
+        """
 
     def penalty(self) -> Tensor | float:
-        """What is added to the training loss, such as an L2 penalty that is the network's own; it is in no figure."""
+        """Returns what is added to the loss that training minimises, for example an L2 penalty. Logged losses exclude it."""
         return 0.0
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """Parameters from the input to the head, for freezing (all but the last) and layer-wise learning rates."""
+        """Returns groups of parameters from the input to the head.
+
+        Stages freeze all groups but the last one, and may give each group its own learning rate.
+        """
         return [list(self.parameters())]

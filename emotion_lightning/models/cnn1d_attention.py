@@ -1,11 +1,11 @@
-"""The 1D-CNN with channel and spatial attention of arXiv 2507.03251, its facts read in the author's code.
+"""The 1D-CNN with channel and spatial attention of arXiv 2507.03251, as in the author's code.
 
 Two convolutions (256 channels, kernel 7, no padding; ReLU, then batch norm), dropout 0.2, channel attention (mean and maximum
 over time → one MLP 256→16→256 for both → sum → sigmoid), spatial attention (mean and maximum over channels → convolution,
 kernel 7 → sigmoid), flatten, linear 64, ReLU, batch norm, linear. An L2 penalty of 1e-3 on the kernels and the hidden layer.
 
-The paper feeds all MFCC of a clip as one channel of 2160 steps, so that a kernel runs over coefficients and from a frame's last
-one to the next frame's first; 35 million of its weights are those behind the flattening.
+The input of the paper is one channel of 2160 steps with all MFCC of a clip. So a kernel runs over the coefficients of a frame,
+and from its last coefficient to the first one of the next frame. The layer after flattening has 35 million weights.
 """
 
 from typing import Annotated, Literal
@@ -20,30 +20,34 @@ from emotion_lightning.models import Network
 
 
 class ChannelAttention(nn.Module):
+    """Multiplies each channel by a weight."""
+
     def __init__(self, channels: int, reduction: int):
         super().__init__()
         hidden = max(1, channels // reduction)
         self.shared = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, T) → the same, each channel weighed."""
+        """Weights the channels of (B, channels, T)."""
         weight = self.shared(x.mean(2)) + self.shared(x.amax(2))  # (B, channels)
         return x * weight.sigmoid()[..., None]
 
 
 class SpatialAttention(nn.Module):
+    """Multiplies each time step by a weight."""
+
     def __init__(self, kernel: int):
         super().__init__()
         self.conv = nn.Conv1d(2, 1, kernel, padding="same", bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, T) → the same, each step weighed."""
+        """Weights the time steps of (B, channels, T)."""
         weight: Tensor = self.conv(torch.stack([x.mean(1), x.amax(1)], 1))  # (B, 1, T)
         return x * weight.sigmoid()
 
 
 class CNN1DAttention(Network):
-    """(B, C, F, T) → logits; `as_row` strings all values out into one channel, else each band is a channel over time."""
+    """Maps (B, C, F, T) to logits. With `as_row`, all values form one channel; without it, each band is a channel."""
 
     def __init__(
         self,
@@ -68,13 +72,13 @@ class CNN1DAttention(Network):
         if attention in ("both", "spatial"):
             layers.append(SpatialAttention(7))
         self.body = nn.Sequential(*layers)
-        if (left := steps - 2 * (kernel - 1)) < 1:
-            raise UserError(f"model.kernel: two convolutions of {kernel} steps leave nothing of {steps}")
-        self.hidden = nn.Linear(width * left, 64)
+        if (remaining := steps - 2 * (kernel - 1)) < 1:
+            raise UserError(f"model.kernel: two convolutions with kernel {kernel} are too long for {steps} steps")
+        self.hidden = nn.Linear(width * remaining, 64)
         self.head = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(64), nn.Linear(64, classes))
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        if not self.as_row:  # as published the zeros behind a short clip are heard
+        if not self.as_row:  # the published network has no mask
             x = x * valid_frames(valid, x.shape[3])[:, None, None]
         x = x.flatten(1)[:, None] if self.as_row else x.flatten(1, 2)
         return self.head(self.hidden(self.body(x.contiguous()).flatten(1)))
@@ -100,5 +104,5 @@ def build(
     as_row: bool = True,
     l2: float = 1e-3,
 ) -> CNN1DAttention:
-    """`width` channels of both convolutions; `l2`: factor on the sum of the squared weights."""
+    """`width` is the number of channels of both convolutions, `l2` the factor of the sum of squared weights."""
     return CNN1DAttention(shape, classes, width, kernel, attention, as_row, l2)

@@ -1,8 +1,8 @@
-"""DeepEmoNet's bidirectional LSTM over log-mel frames: both directions' end states, dropout, one linear layer.
+"""DeepEmoNet's bidirectional LSTM over log-mel frames: the last states of both directions, dropout, one linear layer.
 
-Frames behind a clip's end are never heard: the backward direction starts at each clip's own last frame. Each direction
-is a plain LSTM over a dense batch, the backward one over frames turned round within the clip; the same as packed
-sequences, which cost eight times as much on a CPU.
+Frames after the end of a clip have no influence: the backward direction starts at the last frame of each clip. Each direction
+is an LSTM over a dense batch; for the backward one, the frames of each clip are reversed. The result is that of packed
+sequences, which take eight times as long on a CPU.
 """
 
 import torch
@@ -12,7 +12,7 @@ from emotion_lightning.models import Network
 
 
 class LSTM(Network):
-    """(B, C, F, T) → logits; channels and bands of a frame are one vector."""
+    """Maps (B, C, F, T) to logits. The channels and bands of a frame form one vector."""
 
     def __init__(self, inputs: int, classes: int, hidden: int, layers: int, dropout: float):
         super().__init__()
@@ -25,13 +25,13 @@ class LSTM(Network):
         frames = x.flatten(1, 2).transpose(1, 2).contiguous()  # (B, T, C·F)
         time = torch.arange(frames.shape[1], device=x.device)
         last = (valid * frames.shape[1]).round().long().clamp(min=1) - 1  # (B,)
-        turned = torch.where(time <= last[:, None], last[:, None] - time, time)  # (B, T), its own inverse
+        reversed_time = torch.where(time <= last[:, None], last[:, None] - time, time)  # (B, T), its own inverse
         clip = torch.arange(len(x), device=x.device)
         for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
-            ahead, _ = forwards(frames)
-            back, _ = backwards(frames[clip[:, None], turned])
-            frames = torch.cat([ahead, back[clip[:, None], turned]], 2)
-        return self.head(torch.cat([ahead[clip, last], back[clip, last]], 1))
+            forward, _ = forwards(frames)
+            backward, _ = backwards(frames[clip[:, None], reversed_time])
+            frames = torch.cat([forward, backward[clip[:, None], reversed_time]], 2)
+        return self.head(torch.cat([forward[clip, last], backward[clip, last]], 1))
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         pairs = zip(self.forwards, self.backwards, strict=True)
@@ -41,5 +41,5 @@ class LSTM(Network):
 def build(
     shape: tuple[int, int, int], classes: int, *, hidden: int = 128, layers: int = 2, dropout: float = 0.5
 ) -> LSTM:
-    """`hidden` units a direction and layer."""
+    """`hidden` is the number of units of each direction and layer."""
     return LSTM(shape[0] * shape[1], classes, hidden, layers, dropout)

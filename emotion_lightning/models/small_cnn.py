@@ -1,5 +1,7 @@
-"""A small convolutional network for demonstrations, tests and first looks: four 3×3 blocks that halve the picture,
-mean over what is left, one linear layer. 0.1 M parameters at width 16."""
+"""A small convolutional network for demonstrations and tests, with 0.1 M parameters at width 16.
+
+Four 3×3 blocks that halve the picture, the mean over all positions, one linear layer.
+"""
 
 from itertools import pairwise
 from typing import Literal
@@ -10,6 +12,8 @@ from emotion_lightning.models import Network
 
 
 class SmallCNN(Network):
+    """Maps (B, C, F, T) to logits."""
+
     def __init__(self, channels: int, classes: int, width: int, norm: str, dropout: float):
         super().__init__()
         widths = [channels, width, 2 * width, 4 * width, 4 * width]
@@ -37,4 +41,5 @@ def build(
     norm: Literal["batch", "group"] = "batch",
     dropout: float = 0.1,
 ) -> SmallCNN:
+    """`width` is the number of channels of the first block."""
     return SmallCNN(shape[0], classes, width, norm, dropout)

@@ -1,7 +1,8 @@
-"""DeepEmoNet's baseline: features averaged over time, standardised, a support vector machine with an RBF kernel.
+"""DeepEmoNet's baseline: a support vector machine (SVM) with an RBF kernel on standardised means of the features over time.
 
-A scikit-learn pipeline on (N, C, F, T) features. The machine gives decision values; the framework makes probabilities of
-them with one temperature (estimator.py), so the likeliest class is the one that it decides on, as Platt's need not be.
+A scikit-learn pipeline on (N, C, F, T) features. The SVM returns decision values. The framework turns them into probabilities
+with one temperature (training/estimator.py), so that the class with the highest probability is always the class that the SVM
+chooses; Platt's probabilities do not guarantee this.
 """
 
 from typing import Annotated, Literal
@@ -17,12 +18,12 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 def mean(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, C, F, T) with NaN behind each clip's end → (N, C·F)."""
+    """Averages (N, C, F, T), with NaN after the end of each clip, over time to (N, C·F)."""
     return np.nanmean(features, axis=3).reshape(len(features), -1)
 
 
 def mean_std(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, C, F, T) with NaN behind each clip's end → (N, 2·C·F)."""
+    """Returns mean and standard deviation over time, (N, 2·C·F)."""
     return np.concatenate([mean(features), np.nanstd(features, axis=3).reshape(len(features), -1)], axis=1)
 
 
@@ -34,6 +35,6 @@ def build(
     C: Positive = 1.0,
     gamma: Positive | Literal["scale", "auto"] = "auto",
 ) -> Pipeline:
-    """`pool`: what is taken over time; `C` and `gamma` as in scikit-learn's SVC, `auto` is 1 / number of inputs."""
-    taken = FunctionTransformer({"mean": mean, "mean_std": mean_std}[pool])
-    return make_pipeline(taken, StandardScaler(), SVC(C=C, gamma=gamma, break_ties=True))
+    """`pool` names the statistics over time. `C` and `gamma` are those of scikit-learn's SVC; `auto` is 1 / inputs."""
+    pooling = FunctionTransformer({"mean": mean, "mean_std": mean_std}[pool])
+    return make_pipeline(pooling, StandardScaler(), SVC(C=C, gamma=gamma, break_ties=True))

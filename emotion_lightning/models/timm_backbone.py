@@ -1,4 +1,4 @@
-"""Any timm network as a body, with the head and the layer groups of DeepEmoNet's ResNet34 (fastai's).
+"""Any timm network, with the head and the layer groups of DeepEmoNet's ResNet34 (those of fastai).
 
 Weights: `imagenet` (downloaded by timm), `none`, or the path of a local file (.safetensors, .pth, .bin).
 """
@@ -17,6 +17,8 @@ from emotion_lightning.models import Network
 
 
 class TimmBackbone(Network):
+    """Maps pictures (B, C, H, W) to logits: maximum and mean over the body's positions, then two linear layers."""
+
     def __init__(self, body: nn.Module, classes: int, hidden: int):
         super().__init__()
         self.body = body
@@ -40,7 +42,7 @@ class TimmBackbone(Network):
         return self.head(torch.cat([maps.amax(2), maps.mean(2)], dim=1))
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """First half of the stages, second half, head: stem…layer2 · layer3–4 · head of a ResNet."""
+        """Returns three groups: first half of the stages, second half, head. For a ResNet: stem…layer2, layer3–4, head."""
         from timm.models import group_parameters
 
         stages: dict[Any, list[str]] = group_parameters(self.body, self.body.group_matcher(coarse=True))  # type: ignore[operator]
@@ -59,7 +61,11 @@ def build(
     hidden: int = 512,
     options: dict[str, Any] | None = None,
 ) -> TimmBackbone:
-    """`hidden`: width of the head's inner layer; `options` go to timm as they are (`{img_size: 256}` for a ViT)."""
+    """`hidden` is the width of the head's inner layer. `options` are passed to timm (`{img_size: 256}` for a ViT).
+
+    Raises:
+        UserError: timm has no such network, the weights cannot be had, or the file or the options do not fit.
+    """
     import timm
 
     if backbone.split(".")[0] not in timm.list_models():
@@ -67,7 +73,7 @@ def build(
     settings: dict[str, Any] = {"num_classes": 0, "global_pool": "", "in_chans": shape[0], **(options or {})}
     if weights not in ("none", "imagenet"):
         if not Path(weights).is_file():
-            raise UserError(f"model.weights: there is no file '{weights}' (or say `imagenet` or `none`)")
+            raise UserError(f"model.weights: there is no file '{weights}'; other values are `imagenet` and `none`")
         settings["pretrained_cfg_overlay"] = {"file": weights}
     try:
         if weights == "imagenet":
@@ -77,14 +83,16 @@ def build(
         body = timm.create_model(backbone, pretrained=weights != "none", **settings)
     except TypeError as error:
         raise UserError(f"model.options: {backbone} does not take them ({error})") from error
-    except Exception as error:  # torch, timm and safetensors raise a dozen kinds for a file that is none of theirs
+    except Exception as error:  # torch, timm and safetensors raise many types for a file that they cannot read
         raise UserError(_weights_message(backbone, weights, error)) from error
     return TimmBackbone(body, classes, hidden)
 
 
 def _ask_hub_once() -> None:
-    """Left alone, huggingface_hub asks for a minute before it says that it has no network; told that there is none, it
-    takes what an earlier download left, or fails at once."""
+    """Sets huggingface_hub to offline mode if the hub cannot be reached.
+
+    In offline mode it uses an earlier download or fails at once; otherwise it would retry for a minute.
+    """
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         requests.head(huggingface_hub.constants.ENDPOINT, timeout=10)
@@ -93,7 +101,7 @@ def _ask_hub_once() -> None:
 
 
 def _check_file(backbone: str, file: str) -> None:
-    """timm takes a file of another network without a word and leaves what it does not find at random."""
+    """Checks that the file has all tensors. timm would leave missing ones random, without a warning."""
     import timm
 
     given = timm.models.load_state_dict(file)

@@ -1,4 +1,4 @@
-"""A study's figures from MLflow alone: which cells have a finished run, what each predicted, how its losses went."""
+"""Collects the results of a study from MLflow: finished and missing cells, predictions, loss curves."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ CURVES = ("loss/train", "loss/val")
 
 @dataclass(frozen=True)
 class Predictions:
-    """The test side of one run, clip by clip."""
+    """The predictions of one run on its test split."""
 
     classes: tuple[str, ...]
     clips: list[str]  # (N,) corpus/id
@@ -39,7 +39,7 @@ class Predictions:
         return self.probabilities.argmax(1)
 
     def in_order(self) -> "Predictions":
-        """The same, sorted by clip."""
+        """Returns the same predictions, sorted by clip."""
         order = np.argsort(self.clips)
         clips, speakers = ([names[i] for i in order] for names in (self.clips, self.speakers))
         return Predictions(self.classes, clips, speakers, self.labels[order], self.probabilities[order])
@@ -47,7 +47,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Finished:
-    """A cell's run. `scores`: of the test side; `curves`: (epoch from 0, value) by metric."""
+    """A finished cell. `scores` are those of the test split; `curves` holds (epoch from 0, value) by metric."""
 
     cell: PlannedCell
     run: Run
@@ -58,7 +58,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Group:
-    """One arm under one protocol: its finished runs in the study's order, and why the others are missing."""
+    """One arm under one protocol: its finished runs in the order of the study, and the reasons of the missing ones."""
 
     arm: PlannedArm
     protocol: str
@@ -68,8 +68,8 @@ class Group:
 
     @property
     def shown(self) -> str:
-        """The protocol as tables and figures name it."""
-        return self.protocol + " (LEAKY)" * self.leaky
+        """The name of the protocol in tables and figures."""
+        return f"{self.protocol} (LEAKY)" if self.leaky else self.protocol
 
     @property
     def planned(self) -> int:
@@ -80,65 +80,71 @@ class Group:
         return self.finished[0].predictions.classes
 
     def tested(self) -> Tested:
-        """All test clips of all finished runs."""
+        """Returns the test clips of all finished runs."""
         return pooled([finished.predictions for finished in self.finished])
 
     def metric(self, name: str) -> float | None:
-        """The mean of an MLflow metric over the runs that have it."""
+        """Returns the mean of an MLflow metric over the runs that have it; None if none has."""
         values = [f.run.data.metrics[name] for f in self.finished if name in f.run.data.metrics]
         return float(np.mean(values)) if values else None
 
 
-def pooled(seen: Sequence[Predictions]) -> Tested:
-    """The test clips of several runs, one run behind the other."""
+def pooled(runs: Sequence[Predictions]) -> Tested:
+    """Returns the test clips of several runs, one run after the other."""
     return Tested(
-        np.concatenate([p.labels for p in seen]),
-        np.concatenate([p.predicted for p in seen]),
-        np.concatenate([np.array(p.speakers) for p in seen]),
-        len(seen[0].classes),
+        np.concatenate([p.labels for p in runs]),
+        np.concatenate([p.predicted for p in runs]),
+        np.concatenate([np.array(p.speakers) for p in runs]),
+        len(runs[0].classes),
     )
 
 
 @dataclass(frozen=True)
 class Results:
+    """The results of a study."""
+
     parent: Run
     plan: Plan
     groups: dict[tuple[str, str], Group]  # by (arm, protocol)
 
     def under(self, protocol: str) -> list[Group]:
-        """The arms under a protocol that are planned there, in the study's order."""
-        found = (self.groups.get((arm.name, protocol)) for arm in self.plan.arms)
-        return [group for group in found if group]
+        """Returns the groups of a protocol, in the order of the study's arms."""
+        groups = (self.groups.get((arm.name, protocol)) for arm in self.plan.arms)
+        return [group for group in groups if group]
 
     def gaps(self) -> Iterator[tuple[Group, PlannedCell, str]]:
+        """Yields each cell without a finished run, with the reason."""
         for group in self.groups.values():
             for cell, reason in group.missing:
                 yield group, cell, reason
 
     def known_speakers(self, protocol: str) -> list[tuple[int, int]]:
-        """(test speakers that were trained on, test speakers) of each run under the protocol that says so, sorted."""
-        seen = [f.run.data.metrics for group in self.under(protocol) for f in group.finished]
+        """Returns (test speakers that were trained on, test speakers) of each run that logged them, sorted."""
+        logged = [f.run.data.metrics for group in self.under(protocol) for f in group.finished]
         return sorted(
-            (int(m["test/speakers_trained_on"]), int(m["test/speakers"])) for m in seen if "test/speakers" in m
+            (int(m["test/speakers_trained_on"]), int(m["test/speakers"])) for m in logged if "test/speakers" in m
         )
 
-    def copies(self) -> int:
-        """How many different sets of clips the runs on the same corpora saw, at most."""
-        seen: dict[str, set[str]] = {}
+    def clip_sets(self) -> int:
+        """Returns how many different sets of clips runs on the same corpora used, at most."""
+        digests: dict[str, set[str]] = {}
         for group in self.groups.values():
             for tags in (f.run.data.tags for f in group.finished):
                 if "data/clips" in tags:
-                    seen.setdefault(tags.get("corpora", ""), set()).add(tags["data/clips"])
-        return max((len(found) for found in seen.values()), default=0)
+                    digests.setdefault(tags.get("corpora", ""), set()).add(tags["data/clips"])
+        return max((len(different) for different in digests.values()), default=0)
 
     def tags(self, name: str) -> list[str]:
-        """The different values of a tag over all finished runs that have it."""
+        """Returns the different values of a tag over all finished runs that have it."""
         runs = [f.run for group in self.groups.values() for f in group.finished]
         return sorted({run.data.tags[name] for run in runs if name in run.data.tags})
 
 
 def collect(name: str) -> Results:
-    """The study as MLflow holds it now."""
+    """Collects the results of a study from MLflow.
+
+    Raises: UserError where the study has not been run.
+    """
     client = store.connect()
     tracking.sweep(client)
     parent, plan = state.read_plan(client, name)
@@ -157,6 +163,10 @@ def collect(name: str) -> Results:
 
 
 def read_run(client: MlflowClient, cell: PlannedCell, run: Run) -> Finished:
+    """Reads the predictions and loss curves of a finished run.
+
+    Raises: UserError where the run has no predictions.csv.
+    """
     predictions = read_predictions(run)
     scores = metrics.scores(torch.from_numpy(predictions.labels), torch.from_numpy(predictions.probabilities))
     curves = {n: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, n)] for n in CURVES}
@@ -166,13 +176,12 @@ def read_run(client: MlflowClient, cell: PlannedCell, run: Run) -> Finished:
 def read_predictions(run: Run) -> Predictions:
     """Reads the test split of the predictions that a run keeps.
 
-    Raises:
-        UserError: the run has no predictions.csv.
+    Raises: UserError where the run has no predictions.csv.
     """
     try:
         file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="predictions.csv")
-    except Exception as error:  # a store says that an artifact is missing in errors of its own
-        raise UserError(f"run {run.info.run_id[:8]} ({run.info.status}) keeps no predictions.csv") from error
+    except Exception as error:  # each kind of store has its own error for a missing artifact
+        raise UserError(f"run {run.info.run_id[:8]} ({run.info.status}) has no predictions.csv") from error
     return parse_predictions(Path(file))
 
 

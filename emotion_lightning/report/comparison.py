@@ -1,4 +1,4 @@
-"""Two runs, or two arms of a study, for the paired tests alone."""
+"""Pairs two runs, or two arms of a study, for the paired tests of `make compare`."""
 
 import re
 from contextlib import suppress
@@ -15,8 +15,12 @@ from emotion_lightning.tracking import store
 
 
 def paired(a: str, b: str, study: str | None = None) -> list[Pair]:
-    """`a` against `b`: ids of finished runs (or the beginning of them) that tested the same clips; with a study, or where
-    only one has both, names of its arms, under each protocol."""
+    """Compares `a` with `b`: two finished runs by their ids (or the beginning of them), or two arms of a study by their names.
+
+    Arms are compared under each protocol. The study can be left out if only one has both arms.
+
+    Raises: UserError for unknown runs and arms, and where nothing was tested on the same clips.
+    """
     study = study or _study_of(a, b)
     if study is None:
         groups = [(_single(a), _single(b))]
@@ -28,36 +32,40 @@ def paired(a: str, b: str, study: str | None = None) -> list[Pair]:
                 raise UserError(f"study {study} has no arm '{arm}'{nearest(arm, names)}")
         both = [(results.groups.get((a, p)), results.groups.get((b, p))) for p in results.plan.protocols]
         groups = [(x, y) for x, y in both if x and y and x.finished and y.finished]
-    if not (found := [pair for x, y in groups if (pair := compare(x, y))]):
-        raise UserError(f"{a} and {b} have no finished runs that tested the same clips, so there is nothing to pair")
-    return with_holm(found)
+    pairs = [pair for pair in (compare(x, y) for x, y in groups) if pair]
+    if not pairs:
+        raise UserError(
+            f"{a} and {b} have no finished runs that tested the same clips, so there is nothing to compare"
+        )
+    return with_holm(pairs)
 
 
 def _study_of(a: str, b: str) -> str | None:
-    """The one study that has arms of these names; None if neither is an arm of any."""
+    """Returns the name of the one study with both arms; None if neither is an arm of any study."""
     client = store.connect()
-    names, plans = sorted({r.data.tags["study"] for r in store.runs(client, "tags.kind = 'study'")}), []
+    names = sorted({r.data.tags["study"] for r in store.runs(client, "tags.kind = 'study'")})
+    plans = []
     for name in names:
-        with suppress(MlflowException, ValidationError, UserError):  # one that was killed before it had a plan
+        with suppress(MlflowException, ValidationError, UserError):  # a study that was killed before it had a plan
             plans.append(state.read_plan(client, name)[1])
     arms = {arm.name for plan in plans for arm in plan.arms}
     for name in (a, b):
         if name not in arms and not re.fullmatch("[0-9a-f]{4,32}", name):
             raise UserError(
-                f"'{name}' is no run's id, and no study that was run has an arm of that name{nearest(name, arms)}"
+                f"'{name}' is not the id of a run, and no study that was run has an arm of that name{nearest(name, arms)}"
             )
-    having = [plan.name for plan in plans if {a, b} <= {arm.name for arm in plan.arms}]
-    if not having and {a, b} & arms:
+    matching = [plan.name for plan in plans if {a, b} <= {arm.name for arm in plan.arms}]
+    if not matching and {a, b} & arms:
         raise UserError(f"no study has both arms, {a} and {b}; two runs can be compared by their ids")
-    if len(having) > 1:
-        raise UserError(f"several studies have arms {a} and {b}; STUDY= says which: {', '.join(having)}")
-    return having[0] if having else None
+    if len(matching) > 1:
+        raise UserError(f"several studies have arms {a} and {b}; STUDY= selects one: {', '.join(matching)}")
+    return matching[0] if matching else None
 
 
 def _single(run_id: str) -> Group:
-    """A run as an arm of its own, with one cell."""
+    """Returns a single run as an arm with one cell."""
     client = store.connect()
-    run = store.find(client, run_id)
+    run = store.find_run(client, run_id)
     if run.info.status != "FINISHED":
         raise UserError(f"run {run_id} is {run.info.status}; only finished runs can be compared")
     tags = run.data.tags

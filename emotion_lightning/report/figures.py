@@ -1,5 +1,8 @@
-"""Figures over all arms of a study. Told apart by mark and line as well as by colour, so that print and the colour-blind
-lose nothing; colours are Okabe and Ito's."""
+"""Figures over all arms of a study.
+
+Arms and splits differ in mark and line as well as in colour, so that the figures also work in print and for colour-blind
+readers. The colours are those of Okabe and Ito.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from emotion_lightning.report import significance as statistics
+from emotion_lightning.report import significance
 from emotion_lightning.report.collect import Group, Results
 from emotion_lightning.report.summary import Row
 from emotion_lightning.training.plots import BLUE, GREY, ORANGE
@@ -20,8 +23,10 @@ COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#000000")
 
 
 def overview(rows: Sequence[Row], protocols: Sequence[str], metric: str = "accuracy") -> Figure:
-    """Each arm's test figure with its interval, one mark a protocol; the published one as an empty diamond, with the table's
-    star since it seldom is of the same kind."""
+    """Draws each arm's test score with its interval, one mark for each protocol.
+
+    Published figures are empty diamonds. Their star refers to the table: they are seldom comparable.
+    """
     arms = list(dict.fromkeys(row.group.arm.name for row in rows))
     labels = {row.group.arm.name: row.group.arm.label for row in rows}
     figure = Figure(figsize=(6.2, 1.3 + (0.2 + 0.13 * len(protocols)) * len(arms)), layout="constrained")
@@ -38,13 +43,13 @@ def overview(rows: Sequence[Row], protocols: Sequence[str], metric: str = "accur
                     published[row.group.arm.name] = claim.value
             if not row.figures:
                 continue
-            found, y = row.figures[metric], arms.index(row.group.arm.name) + shift
-            if found.interval:
+            score, y = row.figures[metric], arms.index(row.group.arm.name) + shift
+            if score.interval:
                 axes.plot(
-                    [100 * v for v in found.interval], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt"
+                    [100 * v for v in score.interval], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt"
                 )
             label = None if named else row.group.shown
-            axes.plot(100 * found.mean, y, MARKS[number % len(MARKS)], color=colour, markersize=7, label=label)
+            axes.plot(100 * score.mean, y, MARKS[number % len(MARKS)], color=colour, markersize=7, label=label)
             named = True
     for number, (arm, value) in enumerate(published.items()):
         mark = axes.plot(100 * value, arms.index(arm), "D", color="black", label=None if number else "published*")
@@ -58,8 +63,10 @@ def overview(rows: Sequence[Row], protocols: Sequence[str], metric: str = "accur
 
 
 def loss_gaps(results: Results) -> Figure | None:
-    """Loss of clean training clips and of the validation side by epoch: a panel an arm and protocol, a faint line a run
-    and a bold one for their mean as long as all runs last. None where no arm trains in epochs."""
+    """Draws the loss of clean training clips and of the validation split by epoch, a panel for each arm and protocol.
+
+    Each run is a faint line. A bold line is their mean, up to the end of the shortest run. None if no arm trains in epochs.
+    """
     by_protocol = [[g for g in results.under(p) if _has_epochs(g)] for p in results.plan.protocols]
     arms = [a for a in results.plan.arms if any(g.arm == a for groups in by_protocol for g in groups)]
     if not arms:
@@ -73,8 +80,8 @@ def loss_gaps(results: Results) -> Figure | None:
         axes.set_axis_off()
     for block, groups in enumerate(shown):
         for group in groups:
-            place = arms.index(group.arm)
-            _loss_panel(grid[block * lines_of_panels + place // columns][place % columns], group)
+            line, column = divmod(arms.index(group.arm), columns)
+            _loss_panel(grid[block * lines_of_panels + line][column], group)
     grid[0][0].set_ylim(0, min(grid[0][0].get_ylim()[1], HIGHEST_LOSS))  # shared by all panels
     handles, names = next(axes for axes in grid.flat if axes.lines).get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False)
@@ -89,11 +96,11 @@ def _has_epochs(group: Group) -> bool:
 def _loss_panel(axes: Axes, group: Group) -> None:
     axes.set_axis_on()
     means = []
-    for side, colour, style, label in (
+    for split, colour, style, label in (
         ("train", BLUE, "-", "training clips, clean"),
         ("val", ORANGE, "--", "validation clips"),
     ):
-        runs = [sorted(finished.curves[f"loss/{side}"]) for finished in group.finished]
+        runs = [sorted(finished.curves[f"loss/{split}"]) for finished in group.finished]
         for run in runs:
             axes.plot([e + 1 for e, _ in run], [v for _, v in run], style, color=colour, alpha=0.25, linewidth=0.8)
         shortest = min(len(run) for run in runs)
@@ -108,7 +115,7 @@ def _loss_panel(axes: Axes, group: Group) -> None:
 
 
 def confusions(results: Results) -> Figure | None:
-    """Share of each true class by predicted class, all runs of an arm under a protocol together."""
+    """Draws the confusion matrix of each arm and protocol, over all runs, in shares of the true class."""
     groups = [g for p in results.plan.protocols for g in results.under(p) if g.finished]
     if not groups:
         return None
@@ -119,7 +126,7 @@ def confusions(results: Results) -> Figure | None:
     for axes in grid.flat[len(groups) :]:
         axes.set_axis_off()
     for axes, group in zip(grid.flat, groups, strict=False):
-        counts = statistics.by_speaker(group.tested()).sum(0)
+        counts = significance.by_speaker(group.tested()).sum(0)
         shares = counts / counts.sum(1, keepdims=True).clip(min=1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), share in np.ndenumerate(shares):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 
 from emotion_lightning.report import claims
@@ -16,6 +17,7 @@ COLUMNS = (
 
 
 def markdown(table: Table) -> str:
+    """Formats a table as Markdown."""
     header, lines = table
     escaped = [
         [cell.replace("|", "\\|").replace("\n", " ") for cell in line]
@@ -25,7 +27,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs table; needs `\\usepackage{booktabs}`."""
+    """Formats a table as LaTeX, for `\\usepackage{booktabs}`."""
     header, lines = table
     body = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in [header, *lines]]
     start = [r"\begin{tabular}{" + "l" * len(header) + "}", r"\toprule", body[0], r"\midrule"]
@@ -46,7 +48,7 @@ def _tex(text: str) -> str:
 
 
 def long_csv(rows: Sequence[Row]) -> str:
-    """One line an arm, protocol and metric; shares as fractions; what is missing has its reason."""
+    """Formats rows as CSV, one line for each arm, protocol and metric: shares as fractions, missing runs with their reason."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -56,10 +58,10 @@ def long_csv(rows: Sequence[Row]) -> str:
             measured = ["", "", "", ""]
             if figure:
                 ends = figure.interval or (float("nan"), float("nan"))
-                measured = [f"{v:.6f}" if v == v else "" for v in (figure.mean, figure.std, *ends)]
-            said = [f"{claim.value:.4f}", claims.differs(claim, row.group.protocol)] if claim else ["", ""]
+                measured = ["" if math.isnan(v) else f"{v:.6f}" for v in (figure.mean, figure.std, *ends)]
+            published = [f"{claim.value:.4f}", claims.differs(claim, row.group.protocol)] if claim else ["", ""]
             count = [str(len(row.group.finished)), str(row.group.planned)]
             writer.writerow(
-                [row.group.arm.name, row.group.shown, *count, metric, *measured, *said, "; ".join(row.reasons())]
+                [row.group.arm.name, row.group.shown, *count, metric, *measured, *published, "; ".join(row.reasons())]
             )
     return out.getvalue()

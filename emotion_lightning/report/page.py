@@ -1,4 +1,4 @@
-"""A study's report: Markdown, CSV, LaTeX, figures, and one HTML page that needs no other file."""
+"""Writes the report of a study: Markdown, CSV, LaTeX, figures, and one HTML page that needs no other file."""
 
 import base64
 import io
@@ -18,20 +18,23 @@ from emotion_lightning.report.collect import Results, collect
 from emotion_lightning.report.summary import Row, pairs, rows
 
 TABLE_NOTE = (
-    "In %: mean ± deviation over runs [95 % interval of all their test clips, from 2000 resamples of the speakers: how these "
-    "trained models would do with other speakers who stand to the training side as these do, known or unknown; not how "
-    "training with other seeds would do; left out below four speakers, too narrow with five]. ECE: expected calibration error."
+    "In %: mean ± standard deviation over runs [95 % interval]. The interval covers the choice of test speakers (2000 resamples "
+    "of the speakers of all test clips), not the training seeds. It is left out for fewer than four speakers, and is too narrow "
+    "with five. UAR: unweighted average recall, the mean recall of all classes. ECE: expected calibration error."
 )
 PAIR_NOTE = (
-    "UAR in percentage points, on the runs that both arms have. McNemar's exact test takes each clip once (its first run) and "
-    "as independent, Holm's correction counts all pairs of this table; the first interval resamples speakers; the last one is "
-    "Nadeau and Bengio's over folds and seeds, corrected for the training clips that these share, from three of them on."
+    "Differences of UAR in percentage points, on the runs that both arms have. The first interval resamples speakers. McNemar's "
+    "exact test uses each clip once (in its first run) and assumes that clips are independent; Holm's correction counts all "
+    "pairs of this table. The last interval is Nadeau and Bengio's over folds and seeds (at least three). It is corrected for "
+    "the training clips that folds share."
 )
 
 
 def write(name: str, folder: Path) -> tuple[Results, list[Row]]:
-    """Rebuilds the report of a study from MLflow into `folder`, which then holds report.md, table.csv, table.tex,
-    index.html and the figures."""
+    """Writes the report of a study from MLflow into `folder`: report.md, table.csv, table.tex, index.html and the figures.
+
+    Raises: UserError where the study has not been run.
+    """
     results = collect(name)
     lines = rows(results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,21 +46,21 @@ def write(name: str, folder: Path) -> tuple[Results, list[Row]]:
     for stem, figure in drawn.items():
         if figure:
             figure.savefig(folder / f"{stem}.png", dpi=150)
-    said = _said(results, lines)
+    texts = _texts(results, lines)
     (folder / "table.csv").write_text(formats.long_csv(lines), encoding="utf-8")
-    (folder / "table.tex").write_text(formats.latex(said["main"]), encoding="utf-8")
-    (folder / "report.md").write_text(_markdown(said), encoding="utf-8")
+    (folder / "table.tex").write_text(formats.latex(texts["main"]), encoding="utf-8")
+    (folder / "report.md").write_text(_markdown(texts), encoding="utf-8")
     images = {stem: _inline(figure) if figure else "" for stem, figure in drawn.items()}
     template = files("emotion_lightning.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     (folder / "index.html").write_text(
-        environment.from_string(template).render(**said, images=images), encoding="utf-8"
+        environment.from_string(template).render(**texts, images=images), encoding="utf-8"
     )
     return results, lines
 
 
-def _said(results: Results, lines: list[Row]) -> dict[str, Any]:
-    """Everything that the page and the Markdown say, by name."""
+def _texts(results: Results, lines: list[Row]) -> dict[str, Any]:
+    """Returns the texts and tables of the page and the Markdown, by name."""
     plan = results.plan
     return {
         "name": plan.name,
@@ -65,8 +68,8 @@ def _said(results: Results, lines: list[Row]) -> dict[str, Any]:
         "title": ("DEMO · " if plan.demo else "") + f"Study {plan.name}",
         "about": plan.about,
         "demo": plan.demo,
-        "made": _made(results),
-        "protocols": [(p + " (LEAKY)" * (p in plan.leaky), _protocol(results, p)) for p in plan.protocols],
+        "provenance": _provenance(results),
+        "protocols": [(f"{p} (LEAKY)" if p in plan.leaky else p, _protocol(results, p)) for p in plan.protocols],
         "main": tables.main_table(lines),
         "table_note": TABLE_NOTE,
         "notes": tables.claim_notes(lines),
@@ -80,23 +83,23 @@ def _said(results: Results, lines: list[Row]) -> dict[str, Any]:
 
 
 def _protocol(results: Results, protocol: str) -> str:
-    """ "100 % of the test speakers of a run were trained on: …"."""
+    """Returns a sentence such as "100 % of the test speakers of a run were trained on: …"."""
     if protocol in results.plan.leaky:
-        return "rows made from one clip stand on both sides: a mistake rebuilt on purpose, and no measure of anything else"
+        return "rows made from one clip are in both training and test: a mistake rebuilt on purpose, not a measure of the model"
     known = results.known_speakers(protocol)
     if not known:
         done = any(group.finished for group in results.under(protocol))
-        why = "its runs were made before this was logged" if done else "no run of it has finished"
-        return f"how many of the test speakers were trained on is not known: {why}"
+        reason = "its runs are from a version that did not log it" if done else "no run has finished"
+        return f"how many test speakers were trained on is unknown: {reason}"
     share = sorted(round(100 * trained / speakers) for trained, speakers in known)
     if share[-1] == 0:
-        return "no test speaker of any run was trained on: how it does with people it never heard"
+        return "no test speaker of any run was trained on: the scores are for unseen speakers"
     some = f"{share[0]} %" if share[0] == share[-1] else f"{share[0]} to {share[-1]} %"
-    return f"{some} of the test speakers of a run were trained on: how it does with people it knows"
+    return f"{some} of the test speakers of a run were trained on: the scores are for known speakers"
 
 
-def _made(results: Results) -> str:
-    """Runs, dates, machines and commits behind the figures."""
+def _provenance(results: Results) -> str:
+    """Returns the runs, dates, machines and commits behind the figures."""
     done = [finished.run for group in results.groups.values() for finished in group.finished]
     planned = sum(group.planned for group in results.groups.values())
     days = sorted({datetime.fromtimestamp(run.info.end_time / 1000, UTC).date().isoformat() for run in done})
@@ -105,9 +108,9 @@ def _made(results: Results) -> str:
     when = f", {' to '.join(dict.fromkeys([days[0], days[-1]]))}" if days else ""
     where = f"; {', '.join(sorted(machines))}; source at {', '.join(sorted(commits)) or 'no commit'}" if done else ""
     changed = f' Run with SET="{" ".join(results.plan.overrides)}".' if results.plan.overrides else ""
-    copies = results.copies()
-    mixed = f" ATTENTION: the runs saw {copies} different sets of clips of the same corpora." if copies > 1 else ""
-    notes = "".join(f" Of the corpora: {note}." for note in results.tags("data/notes"))
+    sets = results.clip_sets()
+    mixed = f" ATTENTION: the runs used {sets} different sets of clips of the same corpora." if sets > 1 else ""
+    notes = "".join(f" Note on the corpora: {note}." for note in results.tags("data/notes"))
     return f"{len(done)} of {planned} runs have finished{when}{where}.{changed}{mixed}{notes}"
 
 
@@ -118,25 +121,25 @@ def _machine(tags: Mapping[str, str]) -> str:
     return cores if device == "cpu" else f"{device} with {cores}"
 
 
-def _markdown(said: Mapping[str, Any]) -> str:
-    parts = [f"# {said['title']}", said["about"], said["made"]]
-    parts.append("\n".join(f"- `{name}`: {text}" for name, text in said["protocols"]))
-    parts += [formats.markdown(said["main"]), said["table_note"], "\n".join(f"- {note}" for note in said["notes"])]
+def _markdown(texts: Mapping[str, Any]) -> str:
+    parts = [f"# {texts['title']}", texts["about"], texts["provenance"]]
+    parts.append("\n".join(f"- `{name}`: {text}" for name, text in texts["protocols"]))
+    parts += [formats.markdown(texts["main"]), texts["table_note"], "\n".join(f"- {note}" for note in texts["notes"])]
     for title, key, note in (
         ("Missing runs", "gaps", ""),
-        ("Is one arm better than another?", "pairs", said["pair_note"]),
+        ("Is one arm better than another?", "pairs", texts["pair_note"]),
         ("Published for other models on these corpora", "others", ""),
         ("Recall of each emotion, %", "recall", ""),
         ("Time", "speed", ""),
     ):
-        if said[key][1]:
-            parts += [f"## {title}", formats.markdown(said[key]), note]
-    parts.append(f"`{said['command']}` runs what is missing; `make report STUDY={said['name']}` makes this anew.")
+        if texts[key][1]:
+            parts += [f"## {title}", formats.markdown(texts[key]), note]
+    parts.append(f"`{texts['command']}` runs what is missing. `make report STUDY={texts['name']}` writes this again.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _inline(figure: Figure) -> str:
-    """The figure as a data: address, SVG with text kept as text."""
+    """Returns the figure as a data: address of an SVG whose text stays text."""
     out = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "report"}):
         figure.savefig(out, format="svg", metadata={"Date": None})

@@ -1,7 +1,7 @@
-"""How sure a figure is: intervals that resample speakers, and tests of one arm against another. numpy and scipy only.
+"""Statistics of scores: intervals that resample speakers, and paired tests of two arms. Uses numpy and scipy only.
 
-Clips of one speaker rise and fall together, so it is speakers, not clips, that are drawn. What training by other seeds or
-on other speakers would have changed is in no such interval: of that `fold_difference` sees a part.
+The scores of one speaker's clips are correlated, so speakers are resampled, not clips. These intervals do not cover the
+variation between training seeds or training speakers; `fold_difference` covers a part of it.
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ METRICS = ("accuracy", "f1", "uar")
 
 @dataclass(frozen=True)
 class Tested:
-    """Test clips of one arm under one protocol, pooled over folds and seeds; a clip may stand several times (other seeds)."""
+    """Test clips of one arm under one protocol, pooled over folds and seeds; a clip occurs once for each run that tested it."""
 
     labels: NDArray[np.int64]  # (N,), 0…classes - 1
-    predicted: NDArray[np.int64]  # (N,), likewise
+    predicted: NDArray[np.int64]  # (N,), the same
     speakers: NDArray[np.str_]  # (N,)
     classes: int
 
     def __post_init__(self) -> None:
         if not len(self.labels) == len(self.predicted) == len(self.speakers):
-            raise ValueError("labels, predicted and speakers are of different lengths")
+            raise ValueError("labels, predicted and speakers have different lengths")
         named = np.concatenate([self.labels, self.predicted])
         if len(named) and not 0 <= named.min() <= named.max() < self.classes:
             raise ValueError(f"a class outside 0…{self.classes - 1}")
 
 
 def by_speaker(tested: Tested) -> NDArray[np.int64]:
-    """(speakers, classes, classes) counts, speakers sorted by name: true class by row, predicted class by column."""
+    """Returns counts (speakers, classes, classes): speakers sorted by name, true class by row, predicted class by column."""
     names, speaker = np.unique(tested.speakers, return_inverse=True)
     counts = np.zeros((len(names), tested.classes, tested.classes), np.int64)
     np.add.at(counts, (speaker, tested.labels, tested.predicted), 1)
@@ -40,9 +40,9 @@ def by_speaker(tested: Tested) -> NDArray[np.int64]:
 
 
 def score(confusions: NDArray[np.int64], metric: str) -> NDArray[np.float64]:
-    """(…, classes, classes) counts, true class by row, at least one clip each → (…,).
+    """Returns a metric (…,) from counts (…, classes, classes), true class by row, at least one clip each.
 
-    The definitions of metrics.py: f1 and uar average over the classes that have a clip, as scikit-learn's
+    The definitions are those of metrics.py: f1 and uar average over the classes that have a clip, as scikit-learn's
     balanced_accuracy does.
     """
     if metric not in METRICS:
@@ -59,9 +59,9 @@ def score(confusions: NDArray[np.int64], metric: str) -> NDArray[np.float64]:
 def interval(
     tested: Tested, metric: str, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float] | None:
-    """(low, high) of the metric on speakers like these, given the trained networks; None for fewer than 2 speakers.
+    """Returns (low, high) of the metric for speakers like these and the same trained models; None for fewer than 2 speakers.
 
-    With 5 speakers or fewer it spans about the worst to the best of them and still covers less than it says.
+    With 5 speakers or fewer, it reaches about from the worst to the best of them, and covers less than its level.
     """
     counts = by_speaker(tested)
     if len(counts) < 2:
@@ -72,7 +72,10 @@ def interval(
 def paired_interval(
     a: Tested, b: Tested, metric: str, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float, float] | None:
-    """(a - b, low, high), the same speakers drawn for both; None for fewer than 2. The rows have to be the same clips."""
+    """Returns (a - b, low, high) with the same speakers drawn for both; None for fewer than 2 speakers.
+
+    Raises: ValueError where the arms were not tested on the same clips in the same order.
+    """
     if a.classes != b.classes or not np.array_equal(a.labels, b.labels) or not np.array_equal(a.speakers, b.speakers):
         raise ValueError("the arms were tested on different clips, or on the same ones in another order")
     ours, theirs = by_speaker(a), by_speaker(b)
@@ -83,16 +86,16 @@ def paired_interval(
 
 
 def _redrawn(counts: NDArray[np.int64], metric: str, resamples: int, seed: int) -> NDArray[np.float64]:
-    """(resamples,) the metric of as many speakers as there are, drawn with replacement; one seed, the same speakers."""
+    """Returns the metric (resamples,) of speakers drawn with replacement; the same seed draws the same speakers."""
     speakers = len(counts)
     times = np.random.default_rng(seed).multinomial(speakers, np.full(speakers, 1 / speakers), resamples)
     return score(np.tensordot(times, counts, 1), metric)
 
 
 def _limits(values: NDArray[np.float64], speakers: int, level: float) -> tuple[float, float]:
-    """Expanded percentiles (Hesterberg 2015, The American Statistician 69:371): for a mean, about as wide as Student's t.
+    """Returns expanded percentiles (Hesterberg 2015, The American Statistician 69:371): for a mean, about as wide as Student's t.
 
-    Plain percentiles are too narrow by sqrt((n - 1) / n) and by the normal law's tails in place of t's.
+    Plain percentiles are too narrow by sqrt((n - 1) / n), and have the tails of the normal distribution instead of t's.
     """
     tail = stats.norm.cdf(-np.sqrt(speakers / (speakers - 1)) * stats.t.ppf((1 + level) / 2, speakers - 1))
     low, high = np.quantile(values, [tail, 1 - tail])
@@ -101,13 +104,15 @@ def _limits(values: NDArray[np.float64], speakers: int, level: float) -> tuple[f
 
 @dataclass(frozen=True)
 class McNemar:
-    only_a: int  # clips that a alone has right
+    """The result of McNemar's exact test."""
+
+    only_a: int  # clips that only a classified correctly
     only_b: int
     p: float  # two-sided
 
 
 def mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> McNemar:
-    """(N,) each, the same clips: McNemar's exact test. It takes clips as independent, so give it each clip once."""
+    """Runs McNemar's exact test on (N,) correct answers to the same clips. It assumes independent clips: pass each clip once."""
     a, b = np.stack([right_a, right_b])
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     discordant = only_a + only_b
@@ -115,7 +120,7 @@ def mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> McNemar:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values adjusted for their number after Holm (1979), in the given order: those below alpha are significant."""
+    """Returns p values adjusted for their number by Holm's method (1979), in the given order."""
     order = np.argsort(p)
     adjusted = np.empty(len(p))
     adjusted[order] = np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1))
@@ -124,6 +129,8 @@ def holm(p: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class FoldDifference:
+    """The difference of two arms over cells (folds and seeds)."""
+
     mean: float
     std: float  # of the cells, n - 1
     low: float  # 95 % interval of the mean
@@ -133,10 +140,10 @@ class FoldDifference:
 
 
 def fold_difference(a: Sequence[float], b: Sequence[float], test_to_train: float) -> FoldDifference | None:
-    """a - b over cells, the same ones in the same order: Nadeau and Bengio's (2003) corrected t test; None for n < 2.
+    """Tests a - b over the same cells by Nadeau and Bengio's corrected t test (2003); None for fewer than 2 cells.
 
-    test_to_train is test clips / training clips: folds that share training clips agree more than their spread tells.
-    Cells that tested the same clips are to be averaged first, which the correction does not know.
+    test_to_train is test clips / training clips: folds that share training clips vary less than independent ones would.
+    Average cells that tested the same clips first, because the correction does not cover them.
     """
     differences = np.array([x - y for x, y in zip(a, b, strict=True)])
     if (n := len(differences)) < 2:

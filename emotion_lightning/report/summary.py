@@ -1,4 +1,4 @@
-"""What a study's table says: one row an arm and protocol, one row a pair of neighbouring arms."""
+"""The rows of a study's tables: one for each arm and protocol, and one for each pair of arms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ from emotion_lightning.report.significance import (
 )
 
 FEWEST_SPEAKERS, FEWEST_FOLDS = 4, 3
-"""Below these an interval would say more than it knows."""
+"""With fewer speakers or folds, an interval would look more certain than it is."""
 
 NAMES = {"accuracy": "accuracy", "f1": "macro F1", "uar": "UAR"}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Mean and deviation over runs (nan for one run); interval of the pooled clips, speakers resampled (None for few)."""
+    """Mean and standard deviation over runs (nan for one run), and the interval of the pooled clips (None for few speakers)."""
 
     mean: float
     std: float
@@ -39,87 +39,90 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
+    """One arm under one protocol."""
+
     group: Group
     figures: dict[str, Figure]  # by metric; empty where no run has finished
     ece: float
-    claims: list[claims.Claim]  # of this arm, on these corpora
+    claims: list[claims.Claim]  # on this experiment and these corpora
 
     def reasons(self) -> list[str]:
-        """Why cells are missing, each reason once."""
+        """Returns why cells are missing, each reason once."""
         return list(dict.fromkeys(reason for _, reason in self.group.missing))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Arm a against arm b, on the runs that both have. Differences are a - b."""
+    """Arm a compared with arm b on the runs that both have. Differences are a - b."""
 
     a: str
     b: str
     protocol: str
     runs: int
-    uar: tuple[float, float, float] | None  # difference of the pooled clips with its interval, speakers resampled
+    uar: tuple[float, float, float] | None  # (difference, low, high) of the pooled clips, speakers resampled
     mcnemar: McNemar
-    adjusted: float  # McNemar's p after Holm, over all pairs of the table
+    adjusted: float  # McNemar's p after Holm's correction over all pairs of the table
     folds: FoldDifference | None  # of UAR, over folds and seeds
 
 
 def rows(results: Results) -> list[Row]:
+    """Returns the rows of the main table, protocol by protocol."""
     published = claims.load()
     return [_row(group, published) for protocol in results.plan.protocols for group in results.under(protocol)]
 
 
 def _row(group: Group, published: list[claims.Claim]) -> Row:
-    beside = [] if group.arm.changed else claims.beside(published, group.arm.corpora, group.arm.experiment)
+    own_claims = [] if group.arm.changed else claims.select(published, group.arm.corpora, group.arm.experiment)
     if not group.finished:
-        return Row(group, {}, float("nan"), beside)
+        return Row(group, {}, float("nan"), own_claims)
     tested, figures = group.tested(), {}
     for name in METRICS:
         values = [f.scores[name] for f in group.finished]
         spread = stdev(values) if len(values) > 1 else float("nan")
         enough = speakers(tested) >= FEWEST_SPEAKERS
         figures[name] = Figure(fmean(values), spread, interval(tested, name) if enough else None)
-    return Row(group, figures, fmean(f.scores["ece"] for f in group.finished), beside)
+    return Row(group, figures, fmean(f.scores["ece"] for f in group.finished), own_claims)
 
 
 def pairs(results: Results) -> list[Pair]:
-    """Each arm against the one that the study names, else the one before it, where both have runs of the same cells."""
-    found = []
+    """Compares each arm with the one that the study names, by default the previous one, if both have runs of the same cells."""
+    compared = []
     names = [arm.name for arm in results.plan.arms]
-    before = dict(zip(names[1:], names, strict=False))
+    previous = dict(zip(names[1:], names, strict=False))
     for protocol in results.plan.protocols:
         for a in results.under(protocol):
-            b = results.groups.get((a.arm.against or before.get(a.arm.name, ""), protocol))
+            b = results.groups.get((a.arm.against or previous.get(a.arm.name, ""), protocol))
             if b and b is not a and (pair := compare(a, b)):
-                found.append(pair)
-    return with_holm(found)
+                compared.append(pair)
+    return with_holm(compared)
 
 
-def with_holm(found: Sequence[Pair]) -> list[Pair]:
-    """McNemar's p of each adjusted for how many there are."""
-    adjusted = holm([pair.mcnemar.p for pair in found])
-    return [replace(pair, adjusted=p) for pair, p in zip(found, adjusted, strict=True)]
+def with_holm(pairs: Sequence[Pair]) -> list[Pair]:
+    """Returns the pairs with McNemar's p adjusted for their number."""
+    adjusted = holm([pair.mcnemar.p for pair in pairs])
+    return [replace(pair, adjusted=p) for pair, p in zip(pairs, adjusted, strict=True)]
 
 
 def compare(a: Group, b: Group) -> Pair | None:
-    """On the folds and seeds that both have and tested the same clips in; None where there is none."""
-    theirs = {(f.cell.fold, f.cell.seed): f.predictions.in_order() for f in b.finished}
+    """Compares two arms on the folds and seeds in which both tested the same clips; None if there are none."""
+    runs_of_b = {(f.cell.fold, f.cell.seed): f.predictions.in_order() for f in b.finished}
     both = []
     for finished in a.finished:
-        ours, other = finished.predictions.in_order(), theirs.get((finished.cell.fold, finished.cell.seed))
+        ours, other = finished.predictions.in_order(), runs_of_b.get((finished.cell.fold, finished.cell.seed))
         if other and (ours.clips, ours.classes) == (other.clips, other.classes):
             both.append((ours, other))
     if not both:
         return None
     clips = [clip for ours, _ in both for clip in ours.clips]
-    once = np.unique(clips, return_index=True)[1]  # a clip of several seeds is not several clips
-    tested = [pooled([pair[side] for pair in both]) for side in (0, 1)]
+    once = np.unique(clips, return_index=True)[1]  # a clip that several seeds tested counts once
+    tested = [pooled([pair[arm] for pair in both]) for arm in (0, 1)]
     test = mcnemar(*((t.labels == t.predicted)[once] for t in tested))
     uar = paired_interval(tested[0], tested[1], "uar") if speakers(tested[0]) >= FEWEST_SPEAKERS else None
     return Pair(a.arm.label, b.arm.label, a.shown, len(both), uar, test, test.p, _over_folds(both, a.finished[0]))
 
 
 def _over_folds(both: Sequence[tuple[Predictions, Predictions]], run: Finished) -> FoldDifference | None:
-    """Over all folds and seeds; those that tested the very same clips are averaged first."""
+    """Tests the difference over all folds and seeds; those that tested the same clips are averaged first."""
     by_clips: dict[tuple[str, ...], list[list[float]]] = {}
     for pair in both:
         by_clips.setdefault(tuple(pair[0].clips), []).append([_uar(p) for p in pair])
@@ -135,11 +138,12 @@ def _uar(predictions: Predictions) -> float:
 
 
 def speakers(tested: Tested) -> int:
+    """Returns the number of speakers."""
     return len(np.unique(tested.speakers))
 
 
 def _test_to_train(finished: Finished) -> float | None:
-    """Test clips / training clips of a run; None where it does not tell."""
+    """Returns test clips / training clips of a run; None if the run did not log them."""
     counts = {
         tag.value: int(next(t.value for t in data.tags if t.key == "clips"))
         for data in (finished.run.inputs.dataset_inputs if finished.run.inputs else [])

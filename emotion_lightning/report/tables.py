@@ -1,5 +1,6 @@
-"""A study's tables as text. Shares are in %; no cell is empty: what is missing says so, and why."""
+"""The tables of a study as text. Shares are in %. No cell is empty: a missing value says so, with the reason."""
 
+import math
 from collections.abc import Sequence
 from textwrap import shorten
 
@@ -12,40 +13,44 @@ Table = tuple[list[str], list[list[str]]]  # header, lines
 
 
 def percent(figure: Figure) -> str:
-    """ "57.3 ± 4.1 [52.0, 61.9]"; the deviation is left out for one run, the interval for one speaker."""
-    spread = "" if figure.std != figure.std else f" ± {100 * figure.std:.1f}"
+    """Formats a figure as "57.3 ± 4.1 [52.0, 61.9]", without the deviation for one run, without the interval for one speaker."""
+    spread = "" if math.isnan(figure.std) else f" ± {100 * figure.std:.1f}"
     return f"{100 * figure.mean:.1f}{spread}" + (f" {limits(figure.interval)}" if figure.interval else "")
 
 
 def limits(interval: tuple[float, float]) -> str:
+    """Formats an interval as "[52.0, 61.9]"."""
     return f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
 def signed(value: float) -> str:
-    """ "+3.2" percentage points."""
+    """Formats a difference as "+3.2" percentage points."""
     shown = f"{100 * value:+.1f}"
     return "0.0" if shown[1:] == "0.0" else shown.replace("-", "−")
 
 
 def runs(row: Row) -> str:
+    """Formats the number of runs as "5", or as "1 of 3" if some are missing."""
     done, planned = len(row.group.finished), row.group.planned
     return f"{done}" if done == planned else f"{done} of {planned}"
 
 
 def published(row: Row) -> str:
-    """ "acc. 51.7, F1 50.9" with a mark where it is not comparable."""
+    """Formats published figures as "acc. 51.7, F1 50.9*"; the star marks figures that are not comparable."""
     short = {"accuracy": "acc.", "f1": "F1", "uar": "UAR"}
-    found = ", ".join(f"{short[c.metric]} {100 * c.value:.1f}" for c in row.claims)
-    return found + ("*" if any(claims.differs(c, row.group.protocol) for c in row.claims) else "") or "none"
+    if not row.claims:
+        return "none"
+    star = "*" if any(claims.differs(claim, row.group.protocol) for claim in row.claims) else ""
+    return ", ".join(f"{short[c.metric]} {100 * c.value:.1f}" for c in row.claims) + star
 
 
 def _first_reason(row: Row) -> str:
-    """Short; the whole of it is in the table of missing runs."""
+    """Returns the first reason, shortened; the table of missing runs has all of them in full."""
     return f"missing: {shorten(row.reasons()[0].partition(' (')[0], 90)}"
 
 
 def main_table(rows: Sequence[Row]) -> Table:
-    """The columns ECE and published come last."""
+    """Returns the main table; its last columns are ECE and published."""
     header = ["arm", "protocol", "runs", *(NAMES[m] for m in METRICS), "ECE", "published"]
     lines = []
     for row in rows:
@@ -58,8 +63,9 @@ def main_table(rows: Sequence[Row]) -> Table:
 
 
 def pair_table(pairs: Sequence[Pair]) -> Table:
-    header = ["arm", "against", "protocol", "runs", "UAR difference, 95 % interval over speakers", "clips only it has right",
-              "clips only the other", "McNemar p (Holm)", "UAR difference over folds, 95 % interval"]  # fmt: skip
+    """Returns the table of paired tests."""
+    header = ["arm", "against", "protocol", "runs", "UAR difference, 95 % interval over speakers", "clips only the arm has right",
+              "clips only the other has right", "McNemar p (Holm)", "UAR difference over folds, 95 % interval"]  # fmt: skip
     lines = []
     for p in pairs:
         pooled = f"{signed(p.uar[0])} [{signed(p.uar[1])}, {signed(p.uar[2])}]" if p.uar else "too few speakers"
@@ -72,11 +78,12 @@ def pair_table(pairs: Sequence[Pair]) -> Table:
 
 
 def p_value(p: float) -> str:
+    """Formats a p value."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def recall_table(rows: Sequence[Row]) -> Table:
-    """Recall of each class in %, over all runs of an arm under a protocol."""
+    """Returns the recall of each class in %, over all runs of an arm under a protocol."""
     with_runs = [row for row in rows if row.group.finished]
     classes = list(dict.fromkeys(c for row in with_runs for c in row.group.classes))
     lines = []
@@ -84,15 +91,15 @@ def recall_table(rows: Sequence[Row]) -> Table:
         tested = row.group.tested()
         shares = []
         for name in classes:
-            here = tested.labels == row.group.classes.index(name) if name in row.group.classes else tested.labels < 0
-            shares.append(
-                f"{100 * (tested.predicted[here] == tested.labels[here]).mean():.0f}" if here.any() else "no clip"
-            )
+            label = row.group.classes.index(name) if name in row.group.classes else -1
+            correct = (tested.predicted == tested.labels)[tested.labels == label]
+            shares.append(f"{100 * correct.mean():.0f}" if len(correct) else "no clip")
         lines.append([row.group.arm.label, row.group.shown, *shares])
     return ["arm", "protocol", *classes], lines
 
 
 def speed_table(rows: Sequence[Row]) -> Table:
+    """Returns the time of a run and the clips per second of each arm and protocol."""
     lines = []
     for row in rows:
         seconds, clips = row.group.metric("seconds"), row.group.metric("clips_per_second")
@@ -102,40 +109,41 @@ def speed_table(rows: Sequence[Row]) -> Table:
         machine = f"{tags.get('machine/device', '')}, {tags.get('machine/precision', '')}"
         speed = "not logged" if clips is None else f"{clips:.0f}"
         lines.append([row.group.arm.label, row.group.shown, f"{seconds:.0f}", speed, machine])
-    return ["arm", "protocol", "seconds a run", "training clips/s", "on"], lines
+    return ["arm", "protocol", "seconds per run", "training clips/s", "machine"], lines
 
 
 def gap_table(results: Results) -> Table:
-    """The cells without a finished run, alike ones together."""
-    alike: dict[tuple[str, str, str], list[str]] = {}
+    """Returns the cells without a finished run; cells with the same reason share a line."""
+    by_reason: dict[tuple[str, str, str], list[str]] = {}
     for group, cell, reason in results.gaps():
-        where = f"seed {cell.seed}" if cell.fold is None else f"fold {cell.fold} seed {cell.seed}"
-        alike.setdefault((group.arm.label, group.shown, reason), []).append(where)
+        cell_name = f"seed {cell.seed}" if cell.fold is None else f"fold {cell.fold} seed {cell.seed}"
+        by_reason.setdefault((group.arm.label, group.shown, reason), []).append(cell_name)
     lines = [[arm, protocol, str(len(cells)), ", ".join(cells[:3]) + (" …" if len(cells) > 3 else ""), reason]
-             for (arm, protocol, reason), cells in alike.items()]  # fmt: skip
+             for (arm, protocol, reason), cells in by_reason.items()]  # fmt: skip
     return ["arm", "protocol", "runs", "which", "why"], lines
 
 
 def others_table(results: Results) -> Table:
-    """Published figures of models that are no arm here, on the corpora of an arm."""
+    """Returns published figures of models that are no arm of the study, on the corpora of an arm."""
     own = {arm.experiment for arm in results.plan.arms}
     corpora = {arm.corpora for arm in results.plan.arms}
-    found = [c for names in sorted(corpora) for c in claims.beside(claims.load(), names) if c.model not in own]
-    header = ["model", "corpora", "metric", "%", "speakers", "side", "how", "source"]
+    others = [c for names in sorted(corpora) for c in claims.select(claims.load(), names) if c.model not in own]
+    header = ["model", "corpora", "metric", "%", "speakers", "split", "how", "source"]
     return header, [
-        [c.model, "+".join(c.corpora), NAMES[c.metric], f"{100 * c.value:.1f}", c.speakers, c.side, c.how, c.source]
-        for c in found
+        [c.model, "+".join(c.corpora), NAMES[c.metric], f"{100 * c.value:.1f}", c.speakers, c.split, c.how, c.source]
+        for c in others
     ]
 
 
 def claim_notes(rows: Sequence[Row]) -> list[str]:
-    """One line for each source and way in which published figures differ from ours."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+    """Returns one line for each source and each way in which its figures differ from ours."""
+    arms_by_reason: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         for claim in row.claims:
             if why := claims.differs(claim, row.group.protocol):
-                arms = found.setdefault((row.group.shown, claim.source, why), [])
+                arms = arms_by_reason.setdefault((row.group.shown, claim.source, why), [])
                 arms += [row.group.arm.label] if row.group.arm.label not in arms else []
     return [
-        f"beside {protocol}: {source} ({', '.join(arms)}): {why}" for (protocol, source, why), arms in found.items()
+        f"next to {protocol}: {source} ({', '.join(arms)}): {why}"
+        for (protocol, source, why), arms in arms_by_reason.items()
     ]

@@ -104,8 +104,8 @@ def _resumable(job: Job) -> str | None:
 
     if job.resume is None:
         return None
-    host = store.find(store.connect(), job.resume).data.tags.get("machine/host")
-    if host != environment.process()["machine/host"] and not (work_folder(job.resume) / "last.ckpt").exists():
+    host = store.find_run(store.connect(), job.resume).data.tags.get("machine/host")
+    if host != environment.process_tags()["machine/host"] and not (work_folder(job.resume) / "last.ckpt").exists():
         return None
     with suppress(UserError):
         return check(job.experiment, job.resume)

@@ -110,7 +110,7 @@ def _serve(pipe: Connection, threads: int) -> None:
             pipe.send(run_job(job, pipe.send))
     except Killed as killed:
         os._exit(128 + killed.signum)
-    shutdown.leave(0)
+    shutdown.fast_exit(0)
 
 
 def _next_job(pipe: Connection) -> Job | None:

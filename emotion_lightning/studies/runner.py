@@ -119,7 +119,7 @@ class StudyRunner:
             self._work()
             tracking.sweep(self.client)  # sends what a worker could not send
         except MlflowException:
-            server.hurry()  # the server has been waited for: the calls below must not wait as long again
+            server.limit_retries()  # the server has been waited for: the calls below must not wait as long again
             raise
         finally:
             state.write_plan(self.client, self.parent_id, self._plan())
@@ -197,7 +197,7 @@ class StudyRunner:
 
     def _refuse_alike(self, refused: Cell, reason: str) -> None:
         """Drops the other folds and seeds of a refused cell, unless the reason depends on the fold, the seed or the server."""
-        if reason.startswith((server.AWAY, "audit:", "protocol.split_seed", "protocol.fold:")):
+        if reason.startswith((server.MESSAGE_START, "audit:", "protocol.split_seed", "protocol.fold:")):
             return
         alike = []
         for signature in self.queue:

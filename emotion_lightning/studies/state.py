@@ -89,7 +89,7 @@ def find_parent(client: MlflowClient, name: str) -> Run | None:
 def open_parent(client: MlflowClient, plan: Plan, cell: Cell) -> Run:
     """Sets the study's own run to RUNNING and writes the plan to it; a new one is made in `cell`'s MLflow experiment."""
     tags = {"kind": "study", "study": plan.name, "DEMO": str(plan.demo)}
-    tags |= {**environment.process(), **environment.commit()}
+    tags |= {**environment.process_tags(), **environment.commit_tags()}
     run = find_parent(client, plan.name)
     if run is None:
         experiment_id = tracking.experiment_id(client, cell.experiment)

@@ -1,4 +1,4 @@
-"""What a figure was computed on and with: processor, system, process, git commit, installed packages."""
+"""Describes where a run was computed: processor, system, process, git commit, installed packages."""
 
 import os
 import platform
@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 
 
-def tags(device: str) -> dict[str, str]:
-    """Tags that say what a figure was computed on."""
+def machine_tags(device: str) -> dict[str, str]:
+    """Returns the tags machine/cores, cpu, device and system."""
     return {
         "machine/cores": str(cores()),
         "machine/cpu": _cpu(),
@@ -21,7 +21,7 @@ def tags(device: str) -> dict[str, str]:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -35,8 +35,8 @@ def _cpu() -> str:
     return names[0] if names else platform.processor()
 
 
-def commit() -> dict[str, str]:
-    """The source's git commit, with a mark where more than documents differ from it; empty outside a checkout."""
+def commit_tags() -> dict[str, str]:
+    """Returns the git commit of the source, and whether files other than *.md differ from it. Empty outside a checkout."""
 
     def git(*words: str) -> str:
         try:
@@ -51,14 +51,14 @@ def commit() -> dict[str, str]:
     return {"mlflow.source.git.commit": revision, "git/dirty": str(dirty)} if revision else {}
 
 
-def process() -> dict[str, str]:
-    """Tags that name this process on this machine."""
+def process_tags() -> dict[str, str]:
+    """Returns the tags machine/host and machine/process, which identify this process."""
     started = int(psutil.Process().create_time())
     return {"machine/host": socket.gethostname(), "machine/process": f"{os.getpid()} {started}"}
 
 
-def alive(process: str) -> bool:
-    """Whether a process of this machine still runs, by its "pid start-second", since pids are given out again."""
+def is_alive(process: str) -> bool:
+    """Returns whether a process of this machine still runs. It is named by "pid start-second", because pids are reused."""
     try:
         pid, started = (int(part) for part in process.split())
         return abs(psutil.Process(pid).create_time() - started) < 2
@@ -66,16 +66,16 @@ def alive(process: str) -> bool:
         return False
 
 
-def environment() -> str:
-    """Every installed distribution with its version, one a line, as pip freeze has them."""
-    found = {about["Name"]: about["Version"] for d in distributions() if (about := d.metadata)["Name"]}
+def installed_packages() -> str:
+    """Returns all installed packages with their versions, one on each line, like `pip freeze`."""
+    versions = {metadata["Name"]: metadata["Version"] for d in distributions() if (metadata := d.metadata)["Name"]}
     return "\n".join(
-        f"{name}=={version}" for name, version in sorted(found.items(), key=lambda item: item[0].lower())
+        f"{name}=={version}" for name, version in sorted(versions.items(), key=lambda item: item[0].lower())
     )
 
 
-def requirements() -> list[str]:
-    """What a kept model needs to be loaded elsewhere; our own code travels with it."""
+def model_requirements() -> list[str]:
+    """Returns the packages that a logged model needs when it is loaded elsewhere. Our own code is stored with the model."""
     names = (
         "torch",
         "torchaudio",

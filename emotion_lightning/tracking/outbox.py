@@ -1,8 +1,8 @@
-"""Runs on their way to a tracking server: each is written to a store of its own on this disk and sent on by a thread.
+"""Writes a run to a store on this disk, and sends it to the tracking server in the background.
 
-`mlruns/outbox/<run id at the server>/` holds mlflow.db and artifacts/, an MLflow store with this one run in it. Training
-writes there and never waits for the server. A thread sends what is new every few seconds; while the server is away
-everything stays, and goes when it is back. A run that has ended and is whole at the server leaves the outbox.
+`mlruns/outbox/<run id at the server>/` holds mlflow.db and artifacts/, an MLflow store with only this run. Training writes
+to it and never waits for the server. A thread sends new data every few seconds. If the server does not answer, the data
+stays here until it does. When a run has ended and is complete at the server, its folder is removed.
 """
 
 import os
@@ -21,171 +21,186 @@ from mlflow.tracking import MlflowClient
 
 from emotion_lightning.errors import UserError
 from emotion_lightning.tracking import store
-from emotion_lightning.tracking.server import hurry, is_refusal, why
-from emotion_lightning.tracking.sync import COPY_OF, Replica, experiment
+from emotion_lightning.tracking.server import is_refusal, limit_retries, short_reason
+from emotion_lightning.tracking.sync import COPY_OF, Replica, find_or_create_experiment
 
-SECONDS = 5.0  # between two sendings, at least
+SECONDS = 5.0  # the shortest time between two transfers
 WAIT = "EMOTION_SERVER_WAIT"
-"""Environment: seconds that a run which has ended waits for a server that is away; 300 if it is not set."""
+"""Environment variable: how many seconds a finished run waits for a server that does not answer. The default is 300."""
 
 
 class Outbox:
-    """One run that is being written. `client` and `run_id` are those of its store on disk."""
+    """A run that is being written and sent. `client` and `run_id` belong to its store on disk, `id` to the server."""
 
     def __init__(self, folder: Path, server: MlflowClient):
-        """Opens the folder named as the run is at the server; a new one gets a copy of what the server has of the run."""
+        """Opens a folder that has the name of the run's id at the server. A new folder starts with a copy of that run."""
         self.folder, self.server, self.id = folder, server, folder.name
-        hurry()
-        self.patience = patience()
+        limit_retries()
+        self.wait_seconds = wait_seconds()
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(folder / ".lock", timeout=0)
         self.lock.acquire()
-        self.uri = _made(folder)
+        self.uri = _make_store(folder)
         self.client = MlflowClient(self.uri)
-        self.run_id = (_only_run(self.client) or self._copy()).info.run_id
+        self.run_id = (_only_run(self.client) or self._copy_from_server()).info.run_id
         self.replica = Replica(self.client, self.run_id, server, self.id)
-        self.closing, self.done, self.left = (threading.Event() for _ in range(3))
-        self.fault = ""  # why the last sending failed
-        self.thread = threading.Thread(target=self._work, name="outbox", daemon=True)
+        self.closing, self.done, self.abandoned = (threading.Event() for _ in range(3))
+        self.fault = ""  # why the last transfer failed
+        self.thread = threading.Thread(target=self._send_repeatedly, name="outbox", daemon=True)
         self.thread.start()
 
-    def _copy(self) -> Run:
+    def _copy_from_server(self) -> Run:
         run = self.server.get_run(self.id)
         parent = self.server.get_experiment(run.info.experiment_id)
-        place = experiment(parent, self.client, (self.folder / "artifacts").resolve().as_uri())
-        copy = self.client.create_run(place, run.info.start_time, run.data.tags, run.info.run_name)
-        Replica(self.server, self.id, self.client, copy.info.run_id).figures()
+        experiment_id = find_or_create_experiment(parent, self.client, (self.folder / "artifacts").resolve().as_uri())
+        copy = self.client.create_run(experiment_id, run.info.start_time, run.data.tags, run.info.run_name)
+        Replica(self.server, self.id, self.client, copy.info.run_id).copy_values()
         return copy
 
     def close(self, seconds: float, at_most: bool = False) -> None:
-        """Sends what is left, the run's end with it, and then removes the folder. Waits so many seconds for a server that is
-        away, and as long as one needs that is there unless `at_most`; then it says how to send the rest later."""
+        """Sends the rest of the run and its end, then removes the folder.
+
+        Waits `seconds` for a server that does not answer. A server that answers gets as much time as it needs, unless
+        `at_most` is set. If the time is over, the folder stays, and a message says how to send it later.
+        """
         self.closing.set()
-        began, told = time.monotonic(), False
+        began, announced = time.monotonic(), False
         try:
             while not self.done.wait(0.1) and self.thread.is_alive():
                 waited = time.monotonic() - began
                 if waited > seconds and (self.fault or at_most):
                     break
-                if self.fault and waited > SECONDS and not told:
-                    told = True
-                    say(f"waiting {seconds:.0f} s for the MLflow server to come back; Ctrl-C ends that")
+                if self.fault and waited > SECONDS and not announced:
+                    announced = True
+                    _print(f"waiting up to {seconds:.0f} s for the MLflow server; Ctrl-C stops waiting")
         finally:
             if self.done.is_set():
                 _remove(self.folder, self.client, self.lock)
             else:
-                self.left.set()
-                self.lock.release()  # the next run here sends it
-                say(
-                    f"run {self.id[:8]} is not whole at the MLflow server ({self.fault or 'too slow'}): {advice(self.folder)}"
-                )
+                self.abandoned.set()
+                self.lock.release()  # the next run of this project sends it
+                reason = self.fault or "too slow"
+                _print(f"run {self.id[:8]} is not complete at the MLflow server ({reason}): {_advice(self.folder)}")
 
-    def _work(self) -> None:
+    def _send_repeatedly(self) -> None:
         pause, refusals = SECONDS, 0
-        while not self.done.is_set() and not self.left.is_set() and refusals < 3:
+        while not self.done.is_set() and not self.abandoned.is_set() and refusals < 3:
             last = self.closing.wait(pause)
             began = time.monotonic()
             try:
-                self.replica.everything(self.folder / "artifacts")
+                self.replica.copy_all(self.folder / "artifacts")
                 if last:
-                    self.replica.end()
+                    self.replica.copy_end()
                 if self.fault:
-                    say("the MLflow server is back; what was kept has been sent")
+                    _print("the MLflow server is back; the stored data has been sent")
                 self.fault = ""
                 if last:
                     self.done.set()
-                # a twentieth of the time at most, so that training does not become slower
+                # at most a twentieth of the time is spent on transfers, so that they do not slow training down
                 pause = max(SECONDS, 20 * (time.monotonic() - began))
             except Exception as error:
+                reason = short_reason(error)
                 if not self.fault:
-                    say(
-                        f"the MLflow server takes nothing ({why(error)}); all is kept in {self.folder} and sent later"
+                    _print(
+                        f"the MLflow server accepts no data ({reason}); it is stored in {self.folder} and sent later"
                     )
-                self.fault, pause = why(error), SECONDS
+                self.fault, pause = reason, SECONDS
                 if last:
                     refusals += is_refusal(error)
                     time.sleep(1)
 
 
 def send(folder: Path, server: MlflowClient, run_id: str) -> None:
-    """Sends a run that no process writes to any more into `run_id` of the server; then the folder is gone. One that was
-    killed by SIGKILL ends as KILLED."""
+    """Sends a run into `run_id` of the server and removes its folder. A run that is still RUNNING was lost: it ends KILLED.
+
+    Raises:
+        Timeout: a process still writes to the folder.
+    """
     with FileLock(folder / ".lock", timeout=0) as lock:
         client = MlflowClient(store.local(folder))
         if (run := _only_run(client)) is None:
-            _remove(folder, client, lock)  # killed before it had written anything
+            _remove(folder, client, lock)  # its process was killed before it wrote anything
             return
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
         replica = Replica(client, run.info.run_id, server, run_id)
-        replica.everything(folder / "artifacts")
-        replica.end()
+        replica.copy_all(folder / "artifacts")
+        replica.copy_end()
         _remove(folder, client, lock)
 
 
-def send_left(root: Path, server: MlflowClient) -> None:
-    """Sends all runs in the outbox that this server knows and no process writes to any more."""
+def send_unsent(root: Path, server: MlflowClient) -> None:
+    """Sends all runs in the outbox that this server has and that no process writes to any more."""
     for folder in sorted(path.parent for path in root.glob("[!.]*/mlflow.db")):
         try:
-            if _known(server, folder.name):
+            if _has_run(server, folder.name):
                 send(folder, server, folder.name)
         except Timeout:
-            continue  # it is being written
+            continue  # a process writes to it
         except Exception as error:
-            say(f"run {folder.name[:8]} cannot be sent to the MLflow server ({why(error)}): {advice(folder)}")
+            reason = short_reason(error)
+            _print(f"run {folder.name[:8]} cannot be sent to the MLflow server ({reason}): {_advice(folder)}")
 
 
 def import_run(folder: Path, server: MlflowClient) -> str:
-    """Sends a run into the server's run of its id, or into a new one where there is none; returns the id."""
+    """Sends a run to the server and returns its id there: the same id if the server has it, else that of a new run.
+
+    Raises:
+        UserError: the folder holds no run, or a process still writes to it.
+    """
     if not (folder / "mlflow.db").is_file():
-        raise UserError(f"RUN: there is no run to import in '{folder}'; a folder of mlruns/outbox is meant")
+        raise UserError(f"RUN: there is no run to import in '{folder}'; name a folder of mlruns/outbox")
     try:
-        run_id = folder.name if _known(server, folder.name) else _renamed(folder, server)
+        run_id = folder.name if _has_run(server, folder.name) else _find_or_create_run(folder, server)
         send(folder, server, run_id)
     except Timeout:
-        raise UserError(f"RUN: {folder} is being written by a run that goes on") from None
+        raise UserError(f"RUN: {folder} belongs to a run that is not over yet") from None
     return run_id
 
 
-def _renamed(folder: Path, server: MlflowClient) -> str:
-    """The run that stands for the folder's at a server which has none of its id: of an earlier import, or new."""
+def _find_or_create_run(folder: Path, server: MlflowClient) -> str:
+    """Returns the id of the run that an earlier import of this folder has made, or of a new run."""
     client = MlflowClient(store.local(folder))
     if (run := _only_run(client)) is None:
         raise UserError(f"RUN: the store in {folder} is empty")
-    place = experiment(client.get_experiment(run.info.experiment_id), server)
-    if found := server.search_runs([place], f"tags.{COPY_OF} = '{folder.name}'"):
-        return str(found[0].info.run_id)
+    experiment_id = find_or_create_experiment(client.get_experiment(run.info.experiment_id), server)
+    if copies := server.search_runs([experiment_id], f"tags.{COPY_OF} = '{folder.name}'"):
+        return str(copies[0].info.run_id)
     tags = {**run.data.tags, COPY_OF: folder.name}
-    return str(server.create_run(place, run.info.start_time, tags, run.info.run_name).info.run_id)
+    return str(server.create_run(experiment_id, run.info.start_time, tags, run.info.run_name).info.run_id)
 
 
-def _known(server: MlflowClient, run_id: str) -> bool:
+def _has_run(server: MlflowClient, run_id: str) -> bool:
     try:
         return bool(server.get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # unknown; no id at all
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # unknown id, or not an id
             return False
         raise
 
 
-def say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def advice(folder: Path) -> str:
-    return f"it is kept in {folder}; `make import RUN={folder}` sends it"
+def _advice(folder: Path) -> str:
+    return f"it is stored in {folder}; `make import RUN={folder}` sends it"
 
 
-def patience() -> float:
-    """Seconds that a run which has finished waits for the server."""
+def wait_seconds() -> float:
+    """Returns how many seconds a finished run waits for the server.
+
+    Raises:
+        UserError: the environment variable is not a number.
+    """
     try:
         return float(os.environ.get(WAIT, "300"))
     except ValueError:
         raise UserError(f"{WAIT}={os.environ[WAIT]}: a number of seconds is needed") from None
 
 
-def _made(folder: Path) -> str:
-    """The folder's store, copied from an empty one: to make one takes MLflow seconds."""
+def _make_store(folder: Path) -> str:
+    """Copies an empty store into the folder if it has none, because MLflow takes seconds to make one. Returns its URI."""
     database = folder / "mlflow.db"
     if not database.exists():
         store.make_local(empty := folder.parent / ".empty")
@@ -198,11 +213,11 @@ def _made(folder: Path) -> str:
 
 
 def _only_run(client: MlflowClient) -> Run | None:
-    places = [e.experiment_id for e in client.search_experiments()]
-    return next(iter(client.search_runs(places, max_results=1)), None)
+    experiment_ids = [e.experiment_id for e in client.search_experiments()]
+    return next(iter(client.search_runs(experiment_ids, max_results=1)), None)
 
 
 def _remove(folder: Path, client: MlflowClient, lock: FileLock) -> None:
-    client._tracking_client.store.engine.dispose()  # else each run of a study leaves files open
+    client._tracking_client.store.engine.dispose()  # otherwise each run of a study leaves files open
     shutil.rmtree(folder)
     lock.release()

@@ -1,4 +1,4 @@
-"""Whether a run can be gone on with: it is there, it was not finished, its settings are the same, its state is on disk."""
+"""Checks whether a run can be resumed: it exists, it was not finished, and its settings are the same."""
 
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import ranks
@@ -8,24 +8,28 @@ from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import store
 
 MACHINE = ("data.dir", "data.cache", *(f"fit.{name}" for name in sorted(MACHINE_FIT)))
-"""May change between two starts."""
+"""Settings that may change when a run is resumed."""
 
 
 def check(experiment: Experiment, run_id: str) -> str:
-    """The run's full id, or a UserError that says why it cannot be resumed."""
+    """Returns the run's full id.
+
+    Raises:
+        UserError: the run cannot be resumed; the message gives the reason.
+    """
     client = store.connect()
-    run = store.find(client, run_id)
+    run = store.find_run(client, run_id)
     if ranks.current_rank():
-        return str(run.info.run_id)  # rank zero has checked, and has opened the run by now
+        return str(run.info.run_id)  # rank zero does the checks
     tracking.sweep(client)
     status = client.get_run(run.info.run_id).info.status
     if status == "FINISHED":
-        raise UserError(f"RESUME: run {run_id} has finished; there is nothing to go on with")
+        raise UserError(f"RESUME: run {run_id} has finished; there is nothing to resume")
     if status == "RUNNING":
         raise UserError(f"RESUME: run {run_id} is running on {run.data.tags.get('machine/host', 'some machine')}")
-    # a run that was killed in its first moment may lack some params, or all
-    there = {**experiment.flat(), **run.data.params}
-    changed = [line for line in settings.difference(there, experiment) if not line.startswith(MACHINE)]
+    # a run that was killed at once may lack params
+    logged = {**experiment.flat(), **run.data.params}
+    changed = [line for line in settings.difference(logged, experiment) if not line.startswith(MACHINE)]
     if changed:
         raise UserError(f"RESUME: run {run_id} was started with other settings: " + "; ".join(changed))
     return str(run.info.run_id)

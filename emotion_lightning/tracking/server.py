@@ -1,4 +1,4 @@
-"""A tracking server over HTTP: whether it answers, and its errors in a few words."""
+"""Checks whether a tracking server answers over HTTP, and shortens its errors."""
 
 import os
 
@@ -8,13 +8,17 @@ from mlflow.utils.rest_utils import http_request
 
 from emotion_lightning.errors import UserError
 
-AWAY = "the MLflow server at"
+MESSAGE_START = "the MLflow server at"
 
 
-def must_answer(uri: str) -> None:
-    """A UserError, at once and not after minutes of retries, where the server is away or refuses us."""
+def require_answer(uri: str) -> None:
+    """Sends one request, without retries.
+
+    Raises:
+        UserError: the server does not answer within 10 s, or refuses access.
+    """
     try:
-        answer = http_request(
+        response = http_request(
             get_default_host_creds(uri),
             "/api/2.0/mlflow/experiments/search",
             "POST",
@@ -24,25 +28,25 @@ def must_answer(uri: str) -> None:
             raise_on_status=False,
         )
     except MlflowException as error:
-        raise UserError(away(uri, why(error))) from None
-    if answer.status_code in (401, 403):
-        raise UserError(f"the MLflow server at {uri} wants MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
-    if answer.status_code != 200:
-        raise UserError(away(uri, f"status {answer.status_code}"))
+        raise UserError(unreachable_message(uri, short_reason(error))) from None
+    if response.status_code in (401, 403):
+        raise UserError(f"{MESSAGE_START} {uri} needs MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
+    if response.status_code != 200:
+        raise UserError(unreachable_message(uri, f"status {response.status_code}"))
 
 
-def away(uri: str, reason: str) -> str:
-    """What is said of a server that does not answer, with the way out."""
-    return f"the MLflow server at {uri} does not answer ({reason}): start it, or unset MLFLOW_TRACKING_URI to write to mlruns/"
+def unreachable_message(uri: str, reason: str) -> str:
+    """Returns the error message for a server that does not answer, with what the user can do."""
+    return f"{MESSAGE_START} {uri} does not answer ({reason}): start it, or unset MLFLOW_TRACKING_URI to write to mlruns/"
 
 
-def hurry() -> None:
-    """Makes MLflow give a request up after seconds and not after minutes, for a process that can send it again."""
+def limit_retries() -> None:
+    """Makes MLflow give up a request after seconds, not minutes, in a process that sends it again by itself."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 
-def why(error: Exception) -> str:
-    """An error in a few words."""
+def short_reason(error: Exception) -> str:
+    """Returns the cause of an error in a few words."""
     text = str(getattr(error, "message", error)).split("\n")[0]
     for known in ("Connection refused", "timed out", "Name or service not known", "Connection reset"):
         if known in text:
@@ -51,12 +55,12 @@ def why(error: Exception) -> str:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the server has answered and will not take it; to wait would be in vain."""
-    response = getattr(error, "response", None)  # of a file that was sent
+    """Returns whether the server has answered with a refusal, so that a retry cannot help."""
+    response = getattr(error, "response", None)  # set if the request was the upload of a file
     code = response.status_code if response is not None else getattr(error, "get_http_status_code", lambda: 500)()
     return 400 <= code < 500 and code not in (408, 429)
 
 
-def is_away(error: Exception) -> bool:
-    """Whether MLflow gave a server up, after its retries."""
+def is_unreachable(error: Exception) -> bool:
+    """Returns whether MLflow gave up a request to the server after its retries."""
     return isinstance(error, MlflowException) and "API request to" in error.message and not is_refusal(error)

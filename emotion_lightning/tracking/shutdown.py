@@ -1,4 +1,4 @@
-"""The end of a process that has torch and MLflow loaded."""
+"""Ends a process that has torch and MLflow loaded."""
 
 import atexit
 import os
@@ -7,10 +7,12 @@ import threading
 from typing import NoReturn
 
 
-def leave(status: int) -> NoReturn:
-    """Ends the process: threads joined, what was registered for the end done, output written. Its memory is left to the
-    system, since taking torch's and MLflow's objects apart one by one takes Python 1.5 s. Under a profiler or a tracer
-    Python ends it."""
+def fast_exit(status: int) -> NoReturn:
+    """Ends the process 1.5 s faster than Python would, because it does not free torch's and MLflow's objects one by one.
+
+    Threads are joined, exit handlers run, and output is flushed, as in any exit. Under a profiler or a tracer, Python ends
+    the process.
+    """
     if sys.getprofile() or sys.gettrace():
         sys.exit(status)
     threading._shutdown()  # type: ignore[attr-defined]
@@ -18,10 +20,10 @@ def leave(status: int) -> NoReturn:
     if "mlflow" in sys.modules:
         from emotion_lightning.tracking import store
 
-        store.settle()
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by whoever started us
+        store.merge_write_ahead_log()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None if the parent process has closed it
         try:
             stream.flush()
         except OSError:
-            status = status or 120  # as Python has it
+            status = status or 120  # Python's own exit status in this case
     os._exit(status)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C, raised where a run stands so that it ends with the status KILLED."""
+"""Turns SIGTERM and Ctrl-C into an exception, so that a run ends with the status KILLED."""
 
 import os
 import signal
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-PATIENCE = 5.0  # seconds
+DEFER_SECONDS = 5.0
 
 
 class Killed(BaseException):
-    """`run_id` is that of the run which was being written, if any."""
+    """Raised by SIGTERM and Ctrl-C. `run_id` names the run that was open, and is empty if there was none."""
 
     def __init__(self, signum: int):
         super().__init__(signum)
@@ -22,17 +22,19 @@ class Killed(BaseException):
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C raises Killed. One that comes amid a call to the database does so after the call, or the
-    database would stay locked; after five seconds it waits no longer."""
-    came = 0.0
-    again: threading.Timer | None = None
+    """Turns the first SIGTERM or SIGINT into Killed.
+
+    Inside an MLflow database call it is deferred, at most 5 s, so that SQLite is not left locked.
+    """
+    first_signal = 0.0
+    retry: threading.Timer | None = None
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal came, again
-        came = came or time.monotonic()
-        if _in_database(frame) and time.monotonic() - came < PATIENCE:
-            again = threading.Timer(0.01, os.kill, (os.getpid(), signum))
-            again.start()
+        nonlocal first_signal, retry
+        first_signal = first_signal or time.monotonic()
+        if _in_database(frame) and time.monotonic() - first_signal < DEFER_SECONDS:
+            retry = threading.Timer(0.01, os.kill, (os.getpid(), signum))
+            retry.start()
             return
         ignore()
         raise Killed(signum)
@@ -41,23 +43,26 @@ def raised() -> Iterator[None]:
     try:
         yield
     finally:
-        if again:  # it came with the last call of all
+        if retry:  # the signal came during the last database call
             ignore()
-            again.cancel()
-            again.join()
+            retry.cancel()
+            retry.join()
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
 
 def _in_database(frame: FrameType | None) -> bool:
-    """Whether this is a frame of MLflow's database store, or one that the store has called."""
+    """Returns whether this frame is in MLflow's database store, or was called from it."""
     while frame and not frame.f_globals.get("__name__", "").endswith("sqlalchemy_store"):
         frame = frame.f_back
     return frame is not None
 
 
 def ignore() -> None:
-    """torchrun and SLURM may send theirs twice, or while a lost rank is dealt with: MLflow sets a run whose end is cut short
-    to FINISHED when the process exits."""
+    """Ignores both signals from now on.
+
+    torchrun and SLURM may send a signal twice. If the second one interrupted the end of a run, MLflow would set the run to
+    FINISHED when the process exits.
+    """
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Where MLflow's store lies, and finding runs in it.
+"""Opens MLflow's store and finds runs in it.
 
 Without MLFLOW_TRACKING_URI the store is mlruns/mlflow.db with artifacts in mlruns/artifacts.
 """
@@ -24,44 +24,53 @@ ROOT = Path("mlruns")
 
 
 def uri() -> str:
-    """The tracking URI in force."""
+    """Returns the tracking URI: MLFLOW_TRACKING_URI, or the local store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or local()
 
 
 def local(folder: Path = ROOT) -> str:
-    """The URI of the folder's own store."""
+    """Returns the URI of the SQLite store in a folder."""
     return f"sqlite:///{(folder / 'mlflow.db').resolve()}"
 
 
 def shared() -> bool:
-    """Whether other machines reach the store: it is neither a file nor on this machine's own address."""
-    place = urlparse(uri())
-    return not place.scheme.startswith(("sqlite", "file")) and place.hostname not in ("localhost", "127.0.0.1", "::1")
+    """Returns whether other machines can reach the store: it is not a file, and its address is not this machine's own."""
+    parsed = urlparse(uri())
+    return not parsed.scheme.startswith(("sqlite", "file")) and parsed.hostname not in (
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    )
 
 
 def connect() -> MlflowClient:
-    """The client of the store, which is made first where it is missing."""
+    """Returns a client of the store. A missing local store is made first.
+
+    Raises:
+        UserError: the store is a server that does not answer.
+    """
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a server's; we print it ourselves
-    logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # warns of pickle at each model that is logged
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # we print the URL of the run ourselves
+    logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # it warns about pickle for each logged model
     if uri() == local():
         make_local(ROOT)
     elif is_server():
-        # seconds; MLflow's 120 are long for a server that hangs
+        # in seconds; MLflow's default of 120 is too long for a server that hangs
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-        server.must_answer(uri())
+        server.require_answer(uri())
     mlflow.set_tracking_uri(uri())
     return MlflowClient()
 
 
 def is_server() -> bool:
+    """Returns whether the store is a tracking server."""
     return uri().startswith("http")
 
 
 def make_local(folder: Path) -> None:
-    """SQLite in the folder, made under a lock: eight processes that migrate a fresh database at once crash each other."""
+    """Makes an SQLite store in the folder, under a lock: processes that migrate a fresh database at the same time crash."""
     database, ready = folder / "mlflow.db", folder / ".ready"
     if ready.exists() and database.exists():
         return
@@ -74,21 +83,25 @@ def make_local(folder: Path) -> None:
             ready.touch()
 
 
-def settle() -> None:
-    """Brings what SQLite keeps in mlflow.db-wal into mlflow.db, so that a copy of the one file is whole; waits for nobody."""
+def merge_write_ahead_log() -> None:
+    """Merges mlflow.db-wal into mlflow.db, so that a copy of this one file is complete. Does nothing if the database is busy."""
     if uri() == local() and (database := ROOT / "mlflow.db").exists():
         with suppress(sqlite3.Error), closing(sqlite3.connect(database, timeout=0)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def address(experiment_id: str, run_id: str) -> str:
-    """Where the run's page is, or will be once `make ui` serves the local store."""
+    """Returns the address of the run's page; for a local store, with the command that serves it."""
     page = f"/#/experiments/{experiment_id}/runs/{run_id}"
     return uri().rstrip("/") + page if is_server() else f"make ui → http://127.0.0.1:5000{page}"
 
 
-def find(client: MlflowClient, run_id: str) -> Run:
-    """The run of that id, or of an id that starts so."""
+def find_run(client: MlflowClient, run_id: str) -> Run:
+    """Returns the run with this id, or the only run whose id starts with it.
+
+    Raises:
+        UserError: no run, or more than one.
+    """
     try:
         if len(run_id) == 32:
             return client.get_run(run_id)
@@ -102,11 +115,11 @@ def find(client: MlflowClient, run_id: str) -> Run:
     return matches[0]
 
 
-def runs(client: MlflowClient, which: str = "") -> Iterator[Run]:
-    """All runs of the store that a filter in MLflow's own words picks, newest first, page by page."""
+def runs(client: MlflowClient, filter_string: str = "") -> Iterator[Run]:
+    """Yields all runs of the store, newest first, that match an MLflow filter string."""
     experiments, token = [e.experiment_id for e in client.search_experiments()], None
     while experiments:
-        page = client.search_runs(experiments, which, max_results=1000, page_token=token)
+        page = client.search_runs(experiments, filter_string, max_results=1000, page_token=token)
         yield from page
         if not (token := page.token):
             return

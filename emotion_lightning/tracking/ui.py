@@ -1,4 +1,4 @@
-"""MLflow's own pages over the store."""
+"""Serves MLflow's web pages for the store."""
 
 import os
 import socket
@@ -12,15 +12,19 @@ from emotion_lightning.tracking.store import connect, is_server, uri
 
 
 def serve(port: int, say: Callable[[str], None]) -> None:
-    """MLflow's server over the store, lean (one worker, no job runner: 0.5 GB and not 3), until Ctrl-C."""
+    """Runs MLflow's server on 127.0.0.1 until Ctrl-C, with one worker and no job runner: 0.5 GB of memory instead of 3.
+
+    Raises:
+        UserError: the port is in use.
+    """
     connect()
     if is_server():
-        say(f"the store is a server already: {uri()}")
+        say(f"MLFLOW_TRACKING_URI is a server, open it in a browser: {uri()}")
         return
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise UserError(f"port {port} is in use (another `make ui`?); PORT=5001 takes another")
-    say(f"MLflow is at http://127.0.0.1:{port} (Ctrl-C ends it)")
+            raise UserError(f"port {port} is in use (another `make ui`?); choose another one, for example PORT=5001")
+    say(f"MLflow is at http://127.0.0.1:{port} (Ctrl-C stops it)")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with suppress(KeyboardInterrupt):

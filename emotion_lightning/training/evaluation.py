@@ -50,7 +50,7 @@ def evaluate_and_log(
     figures |= {f"test/recall/{emotion}": recall for emotion, recall in recalls if not math.isnan(recall)}
     if fitted.epoch is not None:
         figures["best/epoch"] = fitted.epoch
-    tracked.final(figures)
+    tracked.log_final(figures)
 
     folder.mkdir(parents=True, exist_ok=True)
     _write_predictions(folder / "predictions.csv", data, predicted)

@@ -14,7 +14,7 @@ from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.data.filesystem import digest
 from emotion_lightning.errors import UserError
 from emotion_lightning.protocols import SPLITS
-from emotion_lightning.tracking import environment as machine
+from emotion_lightning.tracking import environment
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.training import hardware
 from emotion_lightning.training.fit import Fitted
@@ -37,8 +37,8 @@ def run_tags(experiment: Experiment, data: EmotionData, model: Model) -> dict[st
         "machine/precision": model.precision_name,
         "machine/devices": str(ranks.count if model.trains_in_steps else 1),
         "machine/nodes": str(ranks.machines if model.trains_in_steps else 1),
-        **machine.tags(model.device_name),
-        **machine.commit(),
+        **environment.machine_tags(model.device_name),
+        **environment.commit_tags(),
     }
     if model.trains_in_steps:
         tags["machine/memory_format"] = hardware.memory_format()
@@ -54,7 +54,7 @@ def log_inputs(experiment: Experiment, data: EmotionData) -> None:
     # without the name, which comes from the file: so settings.yaml can be trained again as it is
     settings = experiment.model_dump(mode="json", exclude={"name"})
     mlflow.log_text(yaml.safe_dump(settings, sort_keys=False), "settings.yaml")
-    mlflow.log_text(machine.environment(), "environment.txt")
+    mlflow.log_text(environment.installed_packages(), "environment.txt")
     name = ("DEMO " if experiment.is_demo else "") + "+".join(experiment.corpora)
     for split in SPLITS:
         clips = [data.clips[i] for i in data.split.indices(split)]
@@ -96,6 +96,6 @@ def log_model_files(fitted: Fitted) -> None:
         signature=ModelSignature(Schema([waves]), Schema([probabilities])),
         serialization_format="pickle",
         code_paths=[str(Path(emotion_lightning.__file__).parent)],
-        pip_requirements=machine.requirements(),
+        pip_requirements=environment.model_requirements(),
         metadata={"classes": list(model.classes)},
     )
