@@ -1,4 +1,4 @@
-# Every target sets up .venv by itself when it is missing. `make` lists the targets.
+# Every target sets up .venv if it is missing. `make` lists the targets.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -22,18 +22,18 @@ study: setup $(if $(filter ray,$(ENGINE)),setup-cluster) ## train what a study i
 	@test -n "$(STUDY)" || { echo 'error: STUDY is missing, for example: make study STUDY=demo (experiments/studies has them)'; exit 2; }
 	@$(EMOTION) study "$(STUDY)" $(SET) $(FOLDERS) $(if $(JOBS),--jobs $(JOBS)) $(ENGINES)
 
-ablation: ## the paper's table beside ours, under both protocols: make study STUDY=ablation
+ablation: ## the paper's table and ours, under both protocols: make study STUDY=ablation
 	@$(MAKE) --no-print-directory study STUDY=ablation
 
 honesty: setup $(if $(filter ray,$(ENGINE)),setup-cluster) ## one model under leaky rows, by clip, by speaker, by sentence: EXP=svm [FOLDS=n] [JOBS=n] [ENGINE=ray] [SET=…] [DATA=dir]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make honesty EXP=svm'; exit 2; }
 	@$(EMOTION) honesty "$(EXP)" $(SET) $(FOLDERS) $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS)) $(ENGINES)
 
-audit: setup ## who stands on both sides of a split? EXP=svm [PROTOCOL=speaker_folds] [SET=…] [DATA=dir]
+audit: setup ## find speakers, clips and sounds in two splits: EXP=svm [PROTOCOL=speaker_folds] [SET=…] [DATA=dir]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make audit EXP=svm PROTOCOL=speaker_folds'; exit 2; }
 	@$(EMOTION) audit "$(EXP)" $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SET) $(FOLDERS)
 
-report: setup ## write a study's report anew from MLflow, without training: STUDY=demo
+report: setup ## write a study's report again from MLflow, without training: STUDY=demo
 	@test -n "$(STUDY)" || { echo 'error: STUDY is missing, for example: make report STUDY=demo'; exit 2; }
 	@$(EMOTION) report "$(STUDY)"
 
@@ -41,7 +41,7 @@ compare: setup ## is A better than B? paired tests of two runs, or of two arms o
 	@test -n "$(A)" -a -n "$(B)" || { echo 'error: both are needed: make compare A=<run id or arm> B=<run id or arm>'; exit 2; }
 	@$(EMOTION) compare "$(A)" "$(B)" $(if $(STUDY),--study "$(STUDY)")
 
-import: setup ## send a run to the tracking server that was away when it ended: RUN=mlruns/outbox/<run id>
+import: setup ## send a run to the tracking server that did not answer when the run ended: RUN=mlruns/outbox/<run id>
 	@test -n "$(RUN)" || { echo 'error: RUN is missing, for example: make import RUN=mlruns/outbox/<run id>'; exit 2; }
 	@$(EMOTION) import-run "$(RUN)"
 
@@ -59,7 +59,7 @@ experiments: setup ## list the experiments, the studies and the published figure
 ui: setup ## MLflow's pages for mlruns/ on 127.0.0.1 [PORT=5000]
 	@$(EMOTION) ui $(if $(PORT),--port $(PORT))
 
-bench: setup-dev ## measure speed side by side into docs/benchmarks.md: [DATA=dir] [ONLY=train_step] [ROUNDS=5]
+bench: setup-dev ## compare speeds, write docs/benchmarks.md: [DATA=dir] [ONLY=train_step] [ROUNDS=5]
 	@$(BIN)/python -m benchmarks $(ONLY) $(if $(DATA),--data "$(DATA)") $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-check: setup-dev ## fail if a guarded ratio has fallen: [DATA=dir] [ONLY=train_step] [ROUNDS=5]
@@ -91,7 +91,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	@echo 'setting up .venv (torch and its libraries: 5 GB, a minute or a few) …'
+	@echo 'setting up .venv (torch and its libraries: 6 GB, a few minutes) …'
 	@$(PIP) --editable .
 	@touch $@
 

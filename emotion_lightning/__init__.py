@@ -14,7 +14,7 @@ import os
 
 __version__ = "0.1.0"
 
-# No library of ours reports its use to anybody. Read by them at import, so it stands here.
+# Turns off the usage reports of our libraries. They read these variables at import.
 for _switch in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "NO_ALBUMENTATIONS_UPDATE"):
     os.environ.setdefault(_switch, "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

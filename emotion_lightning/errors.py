@@ -1,21 +1,21 @@
-"""The error that a user can correct: shown as one line, without a traceback, with exit code 2."""
+"""Errors that a user can correct. The command prints one line, without a traceback, and ends with status 2."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A fault in the settings, the files or the machine; the message says how to correct it."""
+    """An error in the settings, the files or the machine. The message says how to correct it."""
 
     in_run = False  # whether a tracked run was open when it was raised
 
 
-class NotThere(UserError):
-    """A corpus has no clips."""
+class MissingCorpus(UserError):
+    """Raised for a corpus without clips."""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """Returns "; did you mean …?" where a valid name is close, else the list of all valid names.
+    """Returns "; did you mean …?" if a valid name is similar, else the list of all valid names.
 
     >>> nearest("mixpu", ["mixup", "noise"])
     "; did you mean 'mixup'?"

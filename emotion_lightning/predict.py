@@ -1,4 +1,4 @@
-"""Predicts the emotions of audio files with the model that a run kept."""
+"""Predicts the emotions of audio files with the checkpoint of a run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from emotion_lightning.training.inference import from_checkpoint
 
 @dataclass(frozen=True)
 class Prediction:
-    """The probabilities of one clip by emotion, or the fault of the file."""
+    """The probability of each emotion for one file, or the reason why the file cannot be used."""
 
     path: Path
     probabilities: dict[str, float]
@@ -24,28 +24,29 @@ class Prediction:
 
     @property
     def emotion(self) -> str:
-        """The most probable emotion, or "" for a bad file."""
+        """Returns the most probable emotion, or "" for a file that cannot be used."""
         return max(self.probabilities, key=lambda e: self.probabilities[e]) if self.probabilities else ""
 
 
 def predict(source: Path, run_id: str) -> Iterator[Prediction]:
-    """Yields a prediction for each audio file at `source` (a file or a folder), decoded as the run's own clips were.
+    """Yields a prediction for `source`, or for each audio file in this folder, decoded with the run's settings.
 
-    Raises: UserError where there is no audio file, no such run, or no kept model.
+    Raises:
+        UserError: there is no audio file, no such run, or the run has no checkpoint.
     """
     if not source.exists():
         raise UserError(f"AUDIO: there is no file or folder '{source}'")
     if not (files := [source] if source.is_file() else list(media_files(source, DECODED))):
-        raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) below '{source}'")
+        raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) in '{source}'")
     client = store.connect()
     run = store.find_run(client, run_id)
-    kept = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == "best"]
-    if not kept:
+    best = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == "best"]
+    if not best:
         raise UserError(
-            f"run {run_id} ({run.info.status}) keeps no checkpoint; RESUME={run_id} finishes a killed one, and "
-            f'SET="fit.log_model=true" keeps what is trained'
+            f"run {run_id} ({run.info.status}) has no checkpoint; RESUME={run_id} finishes a run that was killed, and "
+            f'a run with SET="fit.log_model=true" stores one'
         )
-    checkpoint = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=kept[0])
+    checkpoint = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=best[0])
     model = from_checkpoint(Path(checkpoint))
     settings = model.classifier.experiment.audio
     for file in files:
@@ -55,5 +56,5 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
             yield Prediction(file, {}, str(fault))
             continue
         with torch.inference_mode():
-            row = model(torch.from_numpy(wave)[None])[0]
-        yield Prediction(file, dict(zip(model.classes, row.tolist(), strict=True)))
+            probabilities = model(torch.from_numpy(wave)[None])[0]
+        yield Prediction(file, dict(zip(model.classes, probabilities.tolist(), strict=True)))

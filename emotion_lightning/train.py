@@ -33,7 +33,8 @@ def train(
 
     `resume` is the id of a run to continue, `tags` are added to the run's own, `on_epoch` gets each epoch's scores.
 
-    Raises: UserError for whatever the user can mend: settings, files, the tracking server, a lost rank.
+    Raises:
+        UserError: an error that the user can correct, in settings, files or the tracking server, or a lost rank.
     """
     # Process: libraries, rank, seed
     hardware.configure_libraries()
@@ -58,7 +59,9 @@ def train(
     findings = audit(data)
     findings.raise_if_broken()
     for leak in findings.leaks() if not experiment.is_leaky else ():
-        console.print(f"[yellow]audit:[/] {leak}: {leak.label} ({leak.example}); `make audit` tells more")
+        console.print(
+            f"[yellow]audit:[/] {leak}: {leak.label} ({leak.example}); `make audit EXP={experiment.name}` shows all"
+        )
 
     all_tags = {**run_tags(experiment, data, model), **findings.tags(), **(tags or {})}
     with tracking.run(experiment, all_tags, resume) as tracked:
@@ -84,10 +87,10 @@ def train(
 
 
 def _fit_on_other_rank(data: EmotionData, model: Model, ranks: Ranks, folder: Path) -> None:
-    """Trains beside rank zero; an estimator needs no second process."""
+    """Takes part in the training of rank zero. An estimator is fitted by rank zero alone."""
     if not model.trains_in_steps:
         return
-    # of the ranks that Lightning started, rank zero handles the signals (ddp.exit_with_rank_zero)
+    # if Lightning started the ranks, rank zero handles the signals (ddp.exit_with_rank_zero)
     with nullcontext() if ranks.starter == "lightning" else signals.raised():
         fit(data, model, folder, lambda *_: None, Console(quiet=True))
 

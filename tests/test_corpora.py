@@ -60,7 +60,7 @@ def test_a_corpus_takes_no_file_of_another_name(name: str, tmp_path: Path) -> No
     folders = ("", "Actor_01/", "ALL/", "AudioWAV/", "OAF_Fear/", "wav/", "f1/", "Ses01F_impro01/")
     touch(tmp_path, ["notes.txt", *(f"{folder}holiday.flac" for folder in folders)])
     items = list(parts.entry("corpora", name)(tmp_path))
-    assert all(isinstance(item, Refused) and item.why for item in items)
+    assert all(isinstance(item, Refused) and item.reason for item in items)
     assert len(items) == (name != "table")  # in its own folder it is told, in the others it is not this corpus's
 
 

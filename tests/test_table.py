@@ -88,29 +88,29 @@ def test_a_table_there_with_its_sounds_elsewhere_needs_none_either(tmp_path: Pat
         ([], "line 1: there is no column 'path'"),
         (["file,emotion,speaker"], "line 1: there is no column 'path'"),
         (["path,emotions,speaker"], "line 1: there is no column 'emotion'; the columns are: path, emotions, speaker"),
-        (["path,emotion,speaker,path"], "line 1: the column 'path' is there twice"),
+        (["path,emotion,speaker,path"], "line 1: the column 'path' occurs twice"),
         ([HEADER, TABLE_ROWS[0], "sounds/ben_sad.wav,sda,ben"], "line 3: unknown emotion 'sda'; did you mean 'sad'?"),
         ([HEADER, "", "sounds/gone.wav,sad,ben"], "line 3: there is no file '"),
         ([HEADER, "sounds,sad,ben"], "line 2: there is no file '"),
         (
             [HEADER, "sounds/notes.txt,sad,ben"],
-            "line 2: 'sounds/notes.txt' is none of .aiff, .au, .flac, .mp3, .ogg, .wav",
+            "line 2: 'sounds/notes.txt' has none of the formats .aiff, .au, .flac, .mp3, .ogg, .wav",
         ),
         ([HEADER, "sounds/ben_sad.wav,sad,"], "line 2: no speaker"),
         ([HEADER, ",sad,ben"], "line 2: no path"),
-        ([HEADER], "no clip below its header"),
+        ([HEADER], "there is no row below the header"),
         (
             [HEADER, TABLE_ROWS[0], "sounds/ben_sad.wav,sad,Anna"],
-            "line 3: speaker 'table-Anna' was 'table-anna' before",
+            "line 3: speaker 'table-Anna' is 'table-anna' in an earlier line",
         ),
-        ([HEADER, "sounds/ben_sad.wav,sad"], "line 2: 2 cells under 3 columns"),
-        ([f"{HEADER},sex", "sounds/ben_sad.wav,sad,ben,x"], "line 2: unknown sex 'x'; there are: female, male"),
-        ([HEADER, *TABLE_ROWS, TABLE_ROWS[1]], "line 8: the id 'sounds/anna_sad' is that of line 3 already"),
+        ([HEADER, "sounds/ben_sad.wav,sad"], "line 2: 2 cells, but 3 columns"),
+        ([f"{HEADER},sex", "sounds/ben_sad.wav,sad,ben,x"], "line 2: unknown sex 'x'; use female or male"),
+        ([HEADER, *TABLE_ROWS, TABLE_ROWS[1]], "line 8: the id 'sounds/anna_sad' is also in line 3"),
         (
             [f"{HEADER},id", f"{TABLE_ROWS[0]},a", f"{TABLE_ROWS[1]},a"],
-            "line 3: the id 'a' is that of line 2 already",
+            "line 3: the id 'a' is also in line 2",
         ),
-        ([f"{HEADER},id", f"{TABLE_ROWS[0]},a", f"{TABLE_ROWS[0]},b"], "is that of line 2 already"),
+        ([f"{HEADER},id", f"{TABLE_ROWS[0]},a", f"{TABLE_ROWS[0]},b"], "is also in line 2"),
     ],
 )
 def test_a_fault_is_told_in_one_line_with_its_line_number(sounds: Path, lines: list[str], message: str) -> None:
@@ -123,7 +123,7 @@ def test_a_fault_is_told_in_one_line_with_its_line_number(sounds: Path, lines: l
 
 
 def test_a_table_in_another_encoding_is_told(sounds: Path) -> None:
-    with pytest.raises(UserError, match=r"mine\.csv: no CSV table in UTF-8"):
+    with pytest.raises(UserError, match=r"mine\.csv: this is not a CSV table in UTF-8"):
         read(sounds, HEADER, "sounds/ben_sad.wav,sad,Jürgen", encoding="latin-1")
 
 

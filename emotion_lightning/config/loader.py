@@ -189,7 +189,7 @@ def validate(model: type[Checked], tree: dict[str, Any], file: Path) -> Checked:
 
 
 def shown(file: Path) -> str:
-    """Returns the path as messages show it: relative where it lies below the working folder."""
+    """Returns the path as messages show it: relative if it is below the working folder."""
     return str(file.relative_to(Path.cwd()) if file.is_absolute() and file.is_relative_to(Path.cwd()) else file)
 
 

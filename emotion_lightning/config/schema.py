@@ -155,12 +155,12 @@ class Experiment(Settings):
 
     @property
     def is_leaky(self) -> bool:
-        """Whether the protocol puts copies of a clip on both sides, on purpose."""
+        """Returns whether the protocol puts copies of a clip into two splits, on purpose."""
         return bool(parts.fact("protocols", self.protocol.name, "LEAKS", False))
 
     @property
     def title_prefix(self) -> str:
-        """Returns what stands before every title made from this experiment: "DEMO · ", "LEAKY · ", both or nothing."""
+        """Returns the prefix of every title made from this experiment: "DEMO · ", "LEAKY · ", both or nothing."""
         flags = {"DEMO · ": self.is_demo, "LEAKY · ": self.is_leaky}
         return "".join(flag for flag, is_set in flags.items() if is_set)
 

@@ -1,8 +1,8 @@
-"""Corpora: one file each, that knows the official names, labels, counts, licence and source of one corpus.
+"""Corpora: one file each, with the official file names, labels, counts, licence and source of one corpus.
 
-`read(folder)` yields a `Clip` for each file whose name is the corpus's own, and a `Refused` for an audio or video
-file that must not be taken for one. What all corpora share stands here: finding the files, second copies of a clip,
-counts that fall short, the one emotion vocabulary.
+`read(folder)` yields a `Clip` for each file with an official name, and a `Refused` for an audio or video file that must not
+be used. This module has the shared part: it finds files, removes duplicate clips, compares counts with the official ones,
+and defines the emotions.
 """
 
 import os
@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emotion_lightning.config import parts
-from emotion_lightning.errors import NotThere, UserError, nearest
+from emotion_lightning.errors import MissingCorpus, UserError, nearest
 
 EMOTIONS = (
     *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"),  # RAVDESS's and DeepEmoNet's
     *("bored", "excited", "frustrated"),
 )
-"""The vocabulary that every corpus's labels are mapped onto; the order is that of class ids, so new ones go to the end."""
+"""The emotions that the labels of every corpus are mapped to. The order is that of class ids, so append new ones."""
 
-AUDIO = {".wav", ".flac"}  # as corpora are published
-DECODED = AUDIO | {".ogg", ".mp3", ".aiff", ".au"}  # what libsndfile reads and people have
+AUDIO = {".wav", ".flac"}  # the formats of published corpora
+DECODED = AUDIO | {".ogg", ".mp3", ".aiff", ".au"}  # the formats of a user's own clips, all read by libsndfile
 VIDEO = {".mp4", ".avi", ".mov", ".mpg"}
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One recording of one utterance. Text fields are empty where the corpus's names do not tell."""
+    """One recording of one utterance. A text field is empty if the corpus does not give it."""
 
     id: str  # unique in its corpus, the same in every layout and file format of it
     path: Path
@@ -37,24 +37,24 @@ class Clip:
     emotion: str  # one of EMOTIONS
     speaker: str  # unique over all corpora: "ravdess-07"
     sex: str = ""  # "female" or "male"
-    sentence: str = ""  # equal where the words are equal, within a corpus
+    sentence: str = ""  # equal for equal words, within a corpus
     intensity: str = ""
     take: str = ""
-    content: str = ""  # digest of the decoded audio, filled in from the cache
-    variant: str = ""  # what an augmentation of stage `rows` made of it ("noise"); "" is the clip as recorded
+    content: str = ""  # digest of the decoded audio, from the cache
+    variant: str = ""  # kind of a row that an offline augmentation made ("noise"); "" is the clip as recorded
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A media file below the corpus's folder that is not one of its clips, and why."""
+    """A media file in the corpus's folder that is not used as a clip, with the reason."""
 
     path: Path
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An official download: `url` of a zip with `md5` and `size` in bytes."""
+    """An official zip file: its `url`, `md5`, and `size` in bytes."""
 
     url: str
     md5: str
@@ -63,7 +63,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class About:
-    """What a corpus says of itself; `official` counts clips by (speaker, emotion)."""
+    """Facts about a corpus. `official` is the official number of clips by (speaker, emotion)."""
 
     title: str
     licence: str
@@ -75,7 +75,7 @@ class About:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus as found on disk: its clips in an order that no file system or locale changes, and what to warn of."""
+    """A corpus on disk, with warnings. The order of its clips does not depend on the file system or the locale."""
 
     name: str
     about: About
@@ -85,29 +85,38 @@ class Corpus:
 
 
 def media_files(folder: Path, suffixes: Set[str] = AUDIO | VIDEO) -> Iterator[Path]:
-    """Files below a folder with one of the suffixes, in order of their names; hidden ones left out, links followed."""
-    found, seen = [], set[str]()
+    """Yields the files in a folder and its subfolders with one of the suffixes, sorted by path.
+
+    Hidden files and folders are skipped, and links are followed.
+    """
+    paths, visited = [], set[str]()
     for root, folders, files in os.walk(folder, followlinks=True):  # rglob follows no links before Python 3.13
         folders[:] = [f for f in folders if not f.startswith(".")]
-        if (real := os.path.realpath(root)) in seen:  # a link back up would never end
+        if (real := os.path.realpath(root)) in visited:  # a link to a parent folder would never end
             folders.clear()
             continue
-        seen.add(real)
-        found += [Path(root, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in suffixes]
-    yield from sorted((path for path in found if path.is_file()), key=lambda p: p.as_posix())
+        visited.add(real)
+        paths += [Path(root, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in suffixes]
+    yield from sorted((path for path in paths if path.is_file()), key=lambda p: p.as_posix())
 
 
-def misnamed(path: Path, official: re.Pattern[str], title: str, at_home: bool) -> Iterator[Refused]:
-    """For a file whose whole name is not official: refused where an official name stands in it, or where its folder is
-    the corpus's own (`at_home`). Other files are another corpus's, and nothing is said of them."""
+def misnamed(path: Path, official: re.Pattern[str], title: str, in_own_folder: bool) -> Iterator[Refused]:
+    """Refuses a file without an official name if its name contains one, or if its folder belongs to the corpus.
+
+    Other files belong to another corpus, and nothing is reported about them.
+    """
     if official.search(path.stem):
         yield Refused(path, f"copies, a {title} name with something added to it")
-    elif at_home:
+    elif in_own_folder:
         yield Refused(path, f"no {title} name")
 
 
 def open_corpus(name: str, args: dict[str, Any], data_dir: Path, cache_dir: Path) -> Corpus:
-    """Reads one corpus from `data_dir/<name>`, else from `data_dir` itself, unless its `prepare` makes the files."""
+    """Reads a corpus from `data_dir/<name>`, or from `data_dir` if this has no clips. A `prepare` function makes the files.
+
+    Raises:
+        MissingCorpus: there is no clip.
+    """
     module = parts.load("corpora", name)
     if hasattr(module, "prepare"):
         folder = module.prepare(cache_dir, **args)
@@ -122,18 +131,22 @@ def open_corpus(name: str, args: dict[str, Any], data_dir: Path, cache_dir: Path
         if isinstance(item, Refused):
             refused.append(item)
         elif item.id in clips:
-            refused.append(Refused(item.path, "second copies of a clip that was read already"))
+            refused.append(Refused(item.path, "second copies of a clip"))
         else:
             clips[item.id] = item
     if not clips:
-        raise NotThere("; ".join([_missing(name, module.ABOUT, data_dir), *_refusals(name, refused)]))
+        raise MissingCorpus("; ".join([_missing(name, module.ABOUT, data_dir), *_refusals(name, refused)]))
     ordered = tuple(sorted(clips.values(), key=lambda c: (c.speaker, c.id)))
     warnings = (*_refusals(name, refused), *_shortfalls(name, module.ABOUT, ordered))
     return Corpus(name, module.ABOUT, folder, ordered, warnings)
 
 
-def relabelled(clips: Mapping[int, Clip], emotions: Mapping[str, str | Literal[False]]) -> Iterator[tuple[int, Clip]]:
-    """The clips with labels taken for another ({"calm": "neutral"}), without those that are left out ({"bored": False})."""
+def relabel(clips: Mapping[int, Clip], emotions: Mapping[str, str | Literal[False]]) -> Iterator[tuple[int, Clip]]:
+    """Replaces emotions ({"calm": "neutral"}), and removes the clips of others ({"bored": False}).
+
+    Raises:
+        UserError: there is no such emotion.
+    """
     for name in (*emotions, *(to for to in emotions.values() if to)):
         if name not in EMOTIONS:
             raise UserError(f"emotions: no emotion '{name}'{nearest(name, EMOTIONS)}")
@@ -143,41 +156,42 @@ def relabelled(clips: Mapping[int, Clip], emotions: Mapping[str, str | Literal[F
 
 
 def classes(clips: Iterable[Clip]) -> tuple[str, ...]:
-    """The emotions that occur, in the order of the vocabulary."""
+    """Returns the emotions of these clips, in the order of EMOTIONS."""
     present = {clip.emotion for clip in clips}
     return tuple(emotion for emotion in EMOTIONS if emotion in present)
 
 
 def _missing(name: str, about: About, data_dir: Path) -> str:
-    offer = f"`make data CORPUS={name}` " + ("downloads it" if about.archive else "tells how to get it")
+    offer = f"`make data CORPUS={name}` " + ("downloads it" if about.archive else "says how to get it")
     return (
-        f"no clip of {about.title} under '{data_dir / name}' or '{data_dir}': {offer}, "
-        f"DATA=<folder> names another place, and `make train EXP=demo` needs no data"
+        f"no clip of {about.title} in '{data_dir / name}' or '{data_dir}': {offer}, "
+        f"DATA=<folder> names another folder, and `make train EXP=demo` needs no data"
     )
 
 
 def _refusals(name: str, refused: list[Refused]) -> Iterator[str]:
-    for why, count in sorted(Counter(r.why for r in refused).items()):
-        example = next(r.path.name for r in refused if r.why == why)
-        yield f"{name}: {count} file{'s' * (count > 1)} not read, {why} (such as {example})"
+    for reason, count in sorted(Counter(r.reason for r in refused).items()):
+        example = next(r.path.name for r in refused if r.reason == reason)
+        yield f"{name}: {count} file{'s' if count > 1 else ''} not read, {reason} (such as {example})"
 
 
 def _shortfalls(name: str, about: About, clips: tuple[Clip, ...]) -> Iterator[str]:
-    """One line for a corpus with fewer or more clips than the official ones, naming the speakers or the emotions."""
+    """Yields one line if the numbers of clips are not the official ones, with the speakers and emotions that differ."""
     found = Counter((c.speaker, c.emotion) for c in clips)
     if not about.official or found == Counter(about.official):
         return
-    short = []
-    for index, what in ((0, "speakers"), (1, "emotions")):
+    differences = []
+    for index, kind in ((0, "speakers"), (1, "emotions")):
         have, want = _totals(found, index), _totals(about.official, index)
-        off = [f"{k} {have[k]} of {want[k]}" for k in sorted(want | have) if have[k] != want[k]]
-        if off:
-            short.append(f"{what} {', '.join(off[:6])}" + (f" and {len(off) - 6} more" if len(off) > 6 else ""))
-    yield f"{name}: {len(clips)} of {sum(about.official.values())} official clips; {'; '.join(short)}"
+        differ = [f"{k} {have[k]} of {want[k]}" for k in sorted(want | have) if have[k] != want[k]]
+        if differ:
+            more = f" and {len(differ) - 6} more" if len(differ) > 6 else ""
+            differences.append(f"{kind} {', '.join(differ[:6])}{more}")
+    yield f"{name}: {len(clips)} of {sum(about.official.values())} official clips; {'; '.join(differences)}"
 
 
 def _totals(counts: Mapping[tuple[str, str], int], index: int) -> Counter[str]:
-    """Counts by (speaker, emotion) → counts by the one or the other."""
+    """Sums counts by (speaker, emotion) over one of the two."""
     total = Counter[str]()
     for key, count in counts.items():
         total[key[index]] += count

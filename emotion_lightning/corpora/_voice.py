@@ -1,9 +1,9 @@
-"""A source-filter voice (Fant 1960, Acoustic Theory of Speech Production), 16 kHz, in batches on any device.
+"""Synthesises voices with a source-filter model (Fant 1960, Acoustic Theory of Speech Production), 16 kHz, in batches.
 
-Source: the harmonics of a gliding f0 with jitter and a spectral tilt, and breath noise. Filter: the resonances of a
-vocal tract that moves from vowel to vowel, applied frame by frame to the source's short-time spectrum. Consonants are
-dips of the voice with bursts of noise. A text is syllables in phonetic letters, "kɪ ɑ bɑɪ": at most one consonant, a
-vowel, and in a diphthong a second vowel. What moves slowly is a track (B, T) of one frame each HOP.
+The source is the harmonics of a gliding f0 with jitter and spectral tilt, and breath noise. The filter is the resonances of
+a vocal tract that moves from vowel to vowel, applied to the short-time spectrum of the source frame by frame. In a consonant
+the voice is weaker, with a burst of noise. A text is syllables in phonetic letters, "kɪ ɑ bɑɪ": at most one consonant, a
+vowel, and a second vowel in a diphthong. Slow parameters have one value for each HOP samples: (B, T).
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 RATE = 16_000  # Hz
-WINDOW, HOP = 512, 128  # samples: 32 ms, short beside a syllable (200 ms), long beside a formant's ringing (10 ms)
+WINDOW, HOP = 512, 128  # samples: 32 ms, much shorter than a syllable (200 ms), longer than a formant's decay (10 ms)
 SILENCE = 0.06  # s before and after the speech
 ONSET = 0.3  # share of a syllable that its consonant takes
-FLOOR = -66.0  # dBFS, the recording's own noise: no clip holds digital silence
-PEAK = 0.95  # of full scale; a louder clip is turned down
+FLOOR = -66.0  # dBFS, noise of the recording, so that no clip has digital silence
+PEAK = 0.95  # of full scale; louder clips are attenuated
 
 # F1, F2, F3 in Hz: means of the men in Hillenbrand et al. 1995, doi:10.1121/1.411872; the women's are × 1.17.
 VOWELS = {
@@ -27,10 +27,10 @@ VOWELS = {
     "ɑ": (768, 1333, 2522), "ɔ": (652, 997, 2538), "o": (497, 910, 2459), "ʊ": (469, 1122, 2434),
     "u": (378, 997, 2343), "ʌ": (623, 1200, 2550), "ɝ": (474, 1379, 1710),
 }  # fmt: skip
-UPPER = (3500, 4500, 5500, 6500, 7500)  # Hz: F4 and up stay where an even tube of 17.5 cm has them
+UPPER = (3500, 4500, 5500, 6500, 7500)  # Hz: F4 and above are the resonances of a uniform tube of 17.5 cm
 FRICATIVE = 4500  # Hz, where the noise of consonants is strongest
 
-# While the consonant lasts: gain of the voice, gain of the noise, the share of it that is closed before the burst.
+# During a consonant: gain of the voice, gain of the noise, and its share before the burst.
 CONSONANTS = {
     "": (1.0, 0.0, 0.0), "m": (0.5, 0.0, 0.0), "w": (0.6, 0.0, 0.0), "b": (0.15, 0.05, 0.7), "d": (0.15, 0.1, 0.7),
     "ð": (0.4, 0.08, 0.0), "k": (0.0, 0.25, 0.6), "t": (0.0, 0.35, 0.6), "f": (0.0, 0.15, 0.0), "s": (0.0, 0.5, 0.0),
@@ -39,7 +39,7 @@ CONSONANTS = {
 
 @dataclass(frozen=True)
 class Voice:
-    """How B clips are spoken: each field is (B,), all on one device."""
+    """The voices of B clips. Each field is (B,), all on one device."""
 
     pitch: Tensor  # Hz, the middle of the contour
     accent: Tensor  # semitones, standard deviation of the syllables' pitches
@@ -53,9 +53,9 @@ class Voice:
 
 
 def speak(voice: Voice, texts: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Waveforms (B, samples) within ±PEAK, zero past each clip's end, and the clips' lengths (B,) in samples."""
+    """Returns waveforms (B, samples) within ±PEAK, zero after the end of a clip, and their lengths (B,) in samples."""
     time, now, within, end = _timing(voice, texts, generator)
-    samples = (time.shape[1] - 1) * HOP  # as many as give T centred frames
+    samples = (time.shape[1] - 1) * HOP  # the number for T centred frames
     source = _harmonics(_stretch(_pitch(voice, time / end, now, generator), samples), voice.tilt)
     breath = _noise((len(texts), samples), generator, time)
     formants, voiced, hissing = _articulation(texts, now, within)
@@ -71,8 +71,10 @@ def speak(voice: Voice, texts: Sequence[str], generator: torch.Generator) -> tup
 
 
 def _timing(voice: Voice, texts: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Each frame's time (B, T) in s from the first syllable's start, the number of its syllable, how much of that is
-    over (0 to 1; beyond them nobody speaks), and the end of the last syllable (B, 1) in s."""
+    """Returns for each frame (B, T) its time in s after the start of speech, its syllable, and its position in the syllable.
+
+    The position is 0 to 1, and outside this range in silence. Also returns the end of the last syllable (B, 1) in s.
+    """
     count = torch.tensor([len(text.split()) for text in texts], device=voice.rate.device)[:, None]
     number = torch.arange(int(count.max()), device=voice.rate.device)
     spread = torch.exp(0.15 * _noise((len(texts), len(number)), generator, voice.rate))
@@ -86,7 +88,7 @@ def _timing(voice: Voice, texts: Sequence[str], generator: torch.Generator) -> t
 
 
 def _pitch(voice: Voice, progress: Tensor, now: Tensor, generator: torch.Generator) -> Tensor:
-    """f0 (B, T) in Hz: an accent on each syllable, a slope over the phrase, jitter."""
+    """Returns f0 (B, T) in Hz, with an accent on each syllable, a slope over the phrase, and jitter."""
     accents = _noise((len(now), int(now.max()) + 1), generator, progress).gather(1, now)
     semitones = voice.accent[:, None] * _smooth(accents, 0.12) + voice.slope[:, None] * (progress.clamp(0, 1) - 0.5)
     shaken = 1 + voice.jitter[:, None] * _noise((len(now), now.shape[1]), generator, progress)
@@ -94,11 +96,11 @@ def _pitch(voice: Voice, progress: Tensor, now: Tensor, generator: torch.Generat
 
 
 def _articulation(texts: Sequence[str], now: Tensor, within: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Formants (B, T, 3) of a man in Hz, gain (B, T) of the voice, gain (B, T) of the consonants' noise."""
+    """Returns the formants (B, T, 3) of a man in Hz, the gain (B, T) of the voice, and that of the consonants' noise."""
     vowels, consonants = [], []
     for text in texts:
         spoken = text.split()
-        spoken += spoken[-1:] * (int(now.max()) + 1 - len(spoken))  # past a short text's end; no frame is there
+        spoken += spoken[-1:] * (int(now.max()) + 1 - len(spoken))  # fills up shorter texts; no frame uses it
         vowels.append([(VOWELS[s[0] if s[0] in VOWELS else s[1]], VOWELS[s[-1]]) for s in spoken])
         consonants.append([CONSONANTS["" if s[0] in VOWELS else s[0]] for s in spoken])
     row = torch.arange(len(texts), device=now.device)[:, None]
@@ -111,7 +113,7 @@ def _articulation(texts: Sequence[str], now: Tensor, within: Tensor) -> tuple[Te
 
 
 def _harmonics(f0: Tensor, tilt: Tensor) -> Tensor:
-    """(B, samples) of unit power: harmonic k falls by `tilt` dB an octave; none reaches half the sampling rate."""
+    """Returns (B, samples) of unit power. Harmonics fall by `tilt` dB an octave and stay below half the sample rate."""
     turn = tau * ((f0 / RATE).cumsum(1) % 1)
     wave, highest = torch.zeros_like(f0), f0.amax(1)
     for k in range(1, int(RATE / 2 / f0.min()) + 1):
@@ -121,7 +123,7 @@ def _harmonics(f0: Tensor, tilt: Tensor) -> Tensor:
 
 
 def _filter(formants: Tensor, tract: Tensor) -> Tensor:
-    """The vocal tract's response (B, bins, T); bandwidths grow from 60 Hz (F1) to 340 Hz as losses do (Fant)."""
+    """Returns the response (B, bins, T) of the vocal tract. Bandwidths grow from 60 Hz (F1) to 340 Hz (Fant)."""
     upper = torch.tensor(UPPER, device=tract.device) * tract
     damping = _damping(upper, 40 + 0.04 * upper).prod(2, keepdim=True)
     for formant in (formants * tract[..., None]).unbind(2):
@@ -130,7 +132,7 @@ def _filter(formants: Tensor, tract: Tensor) -> Tensor:
 
 
 def _damping(frequency: Tensor, bandwidth: Tensor | float) -> Tensor:
-    """One over the response of a resonator, (B, bins, T) from (B, T) Hz; 1 far below its frequency."""
+    """Returns the inverse response (B, bins, T) of a resonator at (B, T) Hz. It is 1 far below the resonance."""
     f = torch.linspace(0, RATE / 2, WINDOW // 2 + 1, device=frequency.device)[:, None]
     x = f / frequency[:, None]
     return torch.complex(1 - x * x, x * (bandwidth / frequency)[:, None])
@@ -142,14 +144,14 @@ def _spectrum(wave: Tensor) -> Tensor:
 
 
 def _noise(shape: tuple[int, int], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Drawn where the generator lives, so that one on the CPU gives every device the same voice."""
+    """Draws normal noise on the generator's device, so that a generator on the CPU gives every device the same voice."""
     return torch.randn(shape, generator=generator, device=generator.device).to(like.device)
 
 
 def _smooth(track: Tensor, seconds: float) -> Tensor:
-    """Moving mean along the last axis: the mouth does not jump."""
-    reach = max(1, round(seconds * RATE / HOP / 2))
-    return F.avg_pool1d(F.pad(track, (reach, reach), mode="replicate"), 2 * reach + 1, stride=1)
+    """Takes the moving average over `seconds` along the last axis, because the mouth moves slowly."""
+    half = max(1, round(seconds * RATE / HOP / 2))
+    return F.avg_pool1d(F.pad(track, (half, half), mode="replicate"), 2 * half + 1, stride=1)
 
 
 def _stretch(track: Tensor, samples: int) -> Tensor:

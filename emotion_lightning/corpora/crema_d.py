@@ -1,8 +1,9 @@
 """CREMA-D: 91 actors × 82 clips at most (20 are missing: 7442), twelve sentences, six emotions, English, 16 kHz.
 
 Cao et al. 2014, doi:10.1109/TAFFC.2014.2336244. A name is speaker_sentence_emotion_level: 1001_DFA_ANG_XX.wav. The level
-(LO, MD, HI) is given for the sentence IEO only, XX is none; a file of the official repository has a single X. The label
-is the emotion that was asked for, not what raters heard. Any folders are read; the official one is AudioWAV.
+(LO, MD, HI) is given for the sentence IEO only, XX means none; one file of the official repository has a single X. The label
+is the emotion that the actor was asked for, not the one that raters perceived. All folders are read; the official one is
+AudioWAV.
 """
 
 import re
@@ -43,6 +44,7 @@ ABOUT = About(
 
 
 def read(folder: Path) -> Iterator[Clip | Refused]:
+    """Yields the clips below a folder."""
     for path in media_files(folder):
         if not (match := NAME.fullmatch(path.stem)):
             yield from misnamed(path, NAME, "CREMA-D", path.parent.name.lower() in ("audiowav", "crema_d", "crema-d"))

@@ -1,9 +1,9 @@
-"""A corpus of generated voices, so that everything runs in seconds with nothing to download.
+"""A corpus of generated voices (DEMO), so that everything runs in seconds without a download.
 
-No figure measured here says anything of people. What it shares with RAVDESS and SAVEE is the names and folders of
-the files (their own readers read it) and what makes the task hard: classes overlap, and speakers differ more than
-emotions do. Measured over seeds 0 to 4, an RBF SVM (C 10) on mean and deviation of 20 MFCC: accuracy 61 to 66 % on
-five random folds, 40 to 51 % on five folds of unseen speakers.
+Figures on this corpus say nothing about people. It has the file names and folders of RAVDESS and SAVEE and is read by their
+readers. It is hard for the same reason: classes overlap, and speakers differ more than emotions do. With an RBF SVM (C 10)
+on mean and deviation of 20 MFCC, over seeds 0 to 4, accuracy is 61 to 66 % on five random folds, and 40 to 51 % on five
+folds of unseen speakers.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ from emotion_lightning.errors import UserError
 # The directions follow the vocal-emotion literature: Juslin & Laukka 2003 (doi:10.1037/0033-2909.129.5.770), Scherer
 # 2003 (doi:10.1016/S0167-6393(02)00084-5), for disgust and surprise Murray & Arnott 1993 (doi:10.1121/1.405558).
 # Anger, fear, joy and surprise are high, fast or loud; sadness and calm (their tenderness) low, slow, soft, breathy.
-# The sizes are ours, set so that the task is about as hard as acted speech. All are offsets to a speaker's neutral
-# voice; an octave of accent, jitter, rate or tract is twice as much of it.
+# We chose the sizes so that the task is about as hard as acted speech. All values are offsets from a speaker's neutral
+# voice; one octave of accent, jitter, rate or tract doubles it.
 CUES = {
     #             pitch  accent slope  jitter rate   level  tilt    breath tract
     #             semit. octave semit. octave octave dB     dB/oct. dB     octave
@@ -40,10 +40,10 @@ CUES = {
     "disgust":   (-1.0,   0.1,  -2.0,   0.6,  -0.25,   0.5,  -0.3,  -1.0,  -0.05),
     "surprised": ( 6.0,   1.0,   6.0,   0.1,   0.05,   3.0,  -1.2,   1.0,   0.04),
 }  # fmt: skip
-NEUTRAL = (120, 2.0, -4.0, 0.008, 5.0, -29.0, 9.0, -28.0, 1.0)  # of a man, in the units of Voice
-DOUBLING = (12, 1, 0, 1, 1, 0, 0, 0, 1)  # the offset that doubles a field; 0 where offsets add
+NEUTRAL = (120, 2.0, -4.0, 0.008, 5.0, -29.0, 9.0, -28.0, 1.0)  # a man's voice, in the units of Voice
+DOUBLING = (12, 1, 0, 1, 1, 0, 0, 0, 1)  # the offset that doubles a field; 0 if offsets are added
 WOMAN = (10.0, 0.0, 0.0, 0.0, 0.00, -1.0, 0.5, 2.0, 0.23)  # pitch and tract: Hillenbrand et al. 1995
-# Standard deviations of speakers, of one speaker's way with one emotion, of one clip, and of how much a speaker acts.
+# Standard deviations between speakers, between emotions of one speaker, between clips, and of how strongly speakers act.
 SPEAKER = (2.0, 0.3, 1.0, 0.3, 0.08, 2.5, 1.0, 2.5, 0.05)
 HABIT = (0.8, 0.15, 0.5, 0.15, 0.05, 1.2, 0.45, 1.2, 0.015)
 CLIP = (0.5, 0.1, 0.4, 0.1, 0.04, 0.6, 0.25, 0.6, 0.006)
@@ -57,8 +57,8 @@ ABOUT = About(
     title="DEMO (generated voices)",
     licence="generated, no rights",
     citation="none: made by corpora/demo.py, see its header",
-    how_to_get="nothing to get, the first run makes it",
-)  # no official counts: `speakers` and `takes` say how many there are
+    how_to_get="no download, the first run makes it",
+)  # no official counts: the numbers depend on `speakers` and `takes`
 
 
 class Utterance(NamedTuple):
@@ -72,17 +72,23 @@ class Utterance(NamedTuple):
 
 
 def prepare(cache: Path, *, speakers: int = 12, takes: int = 2, seed: int = 0) -> Path:
-    """Makes the corpus once: `speakers` RAVDESS actors and the four of SAVEE, 16 × `takes` clips each; the folder."""
+    """Makes the corpus if it is missing, and returns its folder.
+
+    It has `speakers` RAVDESS actors and the four of SAVEE, with 16 × `takes` clips each.
+
+    Raises:
+        UserError: `speakers` is not 1 to 24, or `takes` not 1 or 2.
+    """
     if not (1 <= speakers <= 24 and 1 <= takes <= 2):
-        raise UserError(f"demo: speakers {speakers} (1 to 24, as RAVDESS numbers them) or takes {takes} (1 or 2)")
+        raise UserError(f"demo: speakers={speakers} must be 1 to 24, and takes={takes} must be 1 or 2")
     folder = cache / f"demo-{_digest(speakers=speakers, takes=takes, seed=seed)}"
     if folder.is_dir():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():  # another process may have made it while this one waited
+        if not folder.is_dir():  # another process may have made it while this one waited for the lock
             part = folder.with_name(folder.name + ".part")
-            if part.exists():  # the lock is ours, so whoever began this is gone
+            if part.exists():  # left by a process that was killed
                 shutil.rmtree(part)
             with _one_thread():
                 _write(part, _plan(speakers, takes), torch.Generator().manual_seed(seed))
@@ -91,7 +97,7 @@ def prepare(cache: Path, *, speakers: int = 12, takes: int = 2, seed: int = 0) -
 
 
 def read(folder: Path, *, speakers: int = 12, takes: int = 2, seed: int = 0) -> Iterator[Clip | Refused]:
-    """The settings are those of `prepare`, which chose the folder by them; here they are only listed for the YAML."""
+    """Yields the clips below a folder. The settings are used by `prepare`; here they only declare the YAML keys."""
     for reader in (ravdess, savee):
         for item in reader.read(folder / reader.__name__.rpartition(".")[2]):
             if isinstance(item, Clip):
@@ -100,14 +106,14 @@ def read(folder: Path, *, speakers: int = 12, takes: int = 2, seed: int = 0) -> 
 
 
 def _digest(**settings: int) -> str:
-    """Changes with the settings and with the code, so that no old voice is taken for a new one."""
+    """Returns a digest of the settings and the code, so that a change of the code makes new voices."""
     text = json.dumps(settings, sort_keys=True).encode()
     sources = (Path(__file__).read_bytes(), Path(_voice.__file__).read_bytes())
     return hashlib.sha256(b"\0".join((text, *sources))).hexdigest()[:12]
 
 
 def _plan(speakers: int, takes: int) -> list[Utterance]:
-    """All clips, speaker by speaker; odd actors are men, as in RAVDESS, and so are SAVEE's four."""
+    """Lists all clips, speaker by speaker. Actors with odd numbers are men, as in RAVDESS, and SAVEE's four are men."""
     plan = []
     for actor in range(1, speakers + 1):
         for code, emotion in ravdess.EMOTION.items():
@@ -117,7 +123,7 @@ def _plan(speakers: int, takes: int) -> list[Utterance]:
                     plan.append(Utterance(file, actor - 1, actor % 2 == 0, emotion, text))
     for index, name in enumerate(savee.SPEAKERS):
         for code, emotion in savee.EMOTION.items():
-            for number in range(takes * (4 if emotion == "neutral" else 2)):  # SAVEE has twice as many neutral ones
+            for number in range(takes * (4 if emotion == "neutral" else 2)):  # SAVEE has twice as many neutral clips
                 text = SAVEE_TEXTS[number % len(SAVEE_TEXTS)]
                 file = f"savee/ALL/{name}_{code}{number + 1:02}.wav"
                 plan.append(Utterance(file, speakers + index, False, emotion, text))
@@ -126,7 +132,7 @@ def _plan(speakers: int, takes: int) -> list[Utterance]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Batches are too small to share: 512 clips took 4 to 6 s on one thread, 7 to 32 s on two of a busy machine."""
+    """Limits torch to one thread: 512 clips took 4 to 6 s on one thread, but 7 to 32 s on two threads of a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -148,17 +154,17 @@ def _write(folder: Path, plan: list[Utterance], generator: torch.Generator) -> N
 
 
 def _voices(plan: list[Utterance], generator: torch.Generator) -> list[Tensor]:
-    """The fields of `Voice`, each (N,), in the order of CUES's columns."""
-    who = torch.tensor([u.speaker for u in plan])
-    what = torch.tensor([list(CUES).index(u.emotion) for u in plan])
+    """Draws the fields of `Voice`, each (N,), in the order of the columns of CUES."""
+    speaker = torch.tensor([u.speaker for u in plan])
+    emotion = torch.tensor([list(CUES).index(u.emotion) for u in plan])
     female = torch.tensor([float(u.female) for u in plan])[:, None]
     cues = torch.tensor(list(CUES.values()))  # (8, 9)
 
     def spread(deviations: tuple[float, ...], *shape: int) -> Tensor:
         return torch.randn(*shape, len(deviations), generator=generator) * torch.tensor(deviations)
 
-    people = int(who.max()) + 1
-    own = spread(SPEAKER, people)[who] + spread(HABIT, people, len(CUES))[who, what]
-    acted = cues[what] * 2 ** spread((ACTING,), people)[who]
+    people = int(speaker.max()) + 1
+    own = spread(SPEAKER, people)[speaker] + spread(HABIT, people, len(CUES))[speaker, emotion]
+    acted = cues[emotion] * 2 ** spread((ACTING,), people)[speaker]
     offsets = female * torch.tensor(WOMAN) + own + acted + spread(CLIP, len(plan))  # (N, 9)
     return [n * 2 ** (x / d) if d else n + x for n, d, x in zip(NEUTRAL, DOUBLING, offsets.unbind(1), strict=True)]

@@ -1,8 +1,8 @@
-"""EMO-DB: ten Berlin actors, ten everyday sentences, seven emotions, 535 clips that raters recognised, German, 16 kHz.
+"""EMO-DB: ten Berlin actors, ten sentences, seven emotions, 535 clips whose emotion raters recognised, German, 16 kHz.
 
 Burkhardt et al. 2005, doi:10.21437/Interspeech.2005-446. A name is speaker, text, emotion and version: 03a01Fa.wav. The
 emotion's letter is that of the German word: Wut, Langeweile, Ekel, Angst, Freude, Trauer, neutral. Boredom (Langeweile)
-is a class of its own, `bored`: no emotion of the other corpora is near enough. The official folder is wav.
+is a class of its own, `bored`, because no emotion of the other corpora is similar. The official folder is wav.
 """
 
 import re
@@ -38,9 +38,10 @@ ABOUT = About(
 
 
 def read(folder: Path) -> Iterator[Clip | Refused]:
+    """Yields the clips below a folder."""
     for path in media_files(folder):
         if not (match := NAME.fullmatch(path.stem)):
-            yield from misnamed(path, NAME, "EMO-DB", _at_home(path.parent))
+            yield from misnamed(path, NAME, "EMO-DB", _is_own_folder(path.parent))
             continue
         if path.suffix.lower() in VIDEO:
             yield Refused(path, "video")
@@ -59,7 +60,7 @@ def read(folder: Path) -> Iterator[Clip | Refused]:
         )
 
 
-def _at_home(parent: Path) -> bool:
-    """IEMOCAP keeps whole dialogues in a folder wav as well: dialog/wav."""
+def _is_own_folder(parent: Path) -> bool:
+    """Returns whether a folder belongs to EMO-DB. The folder dialog/wav is IEMOCAP's."""
     name = parent.name.lower()
     return name in ("emodb", "emo-db") or (name == "wav" and parent.parent.name.lower() != "dialog")

@@ -1,8 +1,8 @@
 """EMOVO: six Italian actors (f1 to f3, m1 to m3) × 14 sentences × seven emotions = 588 clips, 48 kHz.
 
 Costantini et al. 2014, LREC, https://aclanthology.org/L14-1478. A name is emotion-speaker-sentence: dis-f1-b1.wav. Sentences
-are short (b), long (l), nonsense (n) or questions (d): b1 to b3, l1 to l4, n1 to n5 and d1, d2; p1 stands in some
-descriptions where the files have d2, and is read too. The official folders are EMOVO/f1 to EMOVO/m3.
+are short (b), long (l), nonsense (n) or questions (d): b1 to b3, l1 to l4, n1 to n5 and d1, d2. Some descriptions have p1
+where the files have d2, so p1 is read too. The official folders are EMOVO/f1 to EMOVO/m3.
 """
 
 import re
@@ -30,6 +30,7 @@ ABOUT = About(
 
 
 def read(folder: Path) -> Iterator[Clip | Refused]:
+    """Yields the clips below a folder."""
     for path in media_files(folder):
         if not (match := NAME.fullmatch(path.stem)):
             yield from misnamed(path, NAME, "EMOVO", path.parent.name.lower() in (*SPEAKERS, "emovo"))

@@ -1,15 +1,15 @@
 """IEMOCAP: ten actors in five sessions of dialogues, 10 039 utterances, improvised or scripted, English, 16 kHz.
 
 Busso et al. 2008, doi:10.1007/s10579-008-9076-6. SessionN/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav is an
-utterance of the woman (_F000) of session 1; the F behind Ses01 only says who wore the markers. Labels are what most
-raters heard (SessionN/dialog/EmoEvaluation/*.txt) and are kept only as far as the literature does:
+utterance of the woman (_F000) of session 1; the F after Ses01 is the speaker who wore the markers. The label is the one that
+most raters chose (SessionN/dialog/EmoEvaluation/*.txt). The two usual selections are:
 
 - `emotions=four`: neutral 1708, happy 1636 (excited merged into it), sad 1084, angry 1103; 5531 clips, by session 1085,
   1023, 1151, 1031 and 1241.
-- `emotions=six`: excited (1041) apart from happy (595), and frustrated (1849); 7380 clips.
+- `emotions=six`: excited (1041) separate from happy (595), and frustrated (1849); 7380 clips.
 
-What is left out is counted. A scripted clip's `sentence` is its script (script01_1): all that may share words with it,
-since turns of a script are numbered otherwise in each recording. Improvised words are not known.
+The clips that are left out are counted. The `sentence` of a scripted clip is its whole script (script01_1), because the
+turns of a script have other numbers in each recording. The words of improvised clips are not known.
 """
 
 import re
@@ -32,7 +32,7 @@ ABOUT = About(
     licence="research only, by agreement with USC",
     citation="Busso et al. 2008, doi:10.1007/s10579-008-9076-6",
     how_to_get="ask for it at https://sail.usc.edu/iemocap and unpack Session1 to Session5 into data/iemocap",
-)  # no counts by speaker that we could check against a source; the label files tell which clips are missing
+)  # no official counts by speaker are known; the label files show which clips are missing
 
 
 def read(
@@ -41,7 +41,7 @@ def read(
     emotions: Literal["four", "six"] = "four",
     part: Literal["all", "improvised", "scripted"] = "all",
 ) -> Iterator[Clip | Refused]:
-    """`part` keeps only improvised or only scripted dialogues."""
+    """Yields the clips below a folder. `part` selects improvised or scripted dialogues."""
     labels, found = _labels(folder), set[str]()
     for path in media_files(folder):
         if not NAME.fullmatch(path.stem):
@@ -59,7 +59,7 @@ def read(
 
 
 def _labels(folder: Path) -> dict[str, str]:
-    """Utterance → label. Folders below EmoEvaluation hold what single raters said."""
+    """Returns the label of each utterance. The subfolders of EmoEvaluation, with the labels of single raters, are skipped."""
     labels = {}
     for file in media_files(folder, {".txt"}):
         if file.parent.name.lower() == "emoevaluation":
@@ -73,7 +73,7 @@ def _wanted(utterance: str, part: str) -> bool:
 
 
 def _speaker(utterance: str) -> str:
-    """Ses01M_impro02_F003 → iemocap-Ses01F: the letter in front says who wore the markers."""
+    """Returns iemocap-Ses01F for Ses01M_impro02_F003. The first M or F is the speaker who wore the markers."""
     return f"iemocap-{utterance[:5]}{NAME.fullmatch(utterance)[2]}"  # type: ignore[index]
 
 
@@ -84,7 +84,7 @@ def _clip(path: Path, label: str | None, emotions: str) -> Clip | Refused:
         return Refused(path, "no emotion that most raters agreed on")
     if label not in EMOTION[emotions]:
         return Refused(path, f"an emotion that `emotions={emotions}` leaves out")
-    script = re.search(r"script\d\d_\d", path.stem)  # a letter behind it is a second part of the same script
+    script = re.search(r"script\d\d_\d", path.stem)  # a letter after it is a second part of the same script
     speaker = _speaker(path.stem)
     return Clip(
         id=path.stem,

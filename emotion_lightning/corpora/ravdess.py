@@ -2,7 +2,7 @@
 
 Livingstone & Russo 2018, doi:10.1371/journal.pone.0196391. A name is seven numbers, modality-channel-emotion-
 intensity-sentence-take-actor: 03-01-06-01-02-01-12.wav is audio only, speech, fearful, normal, "dogs", first, actor 12.
-The outer folder (Audio_Speech_Actors_01-24) may be there or not.
+The outer folder (Audio_Speech_Actors_01-24) is optional.
 """
 
 import re
@@ -32,6 +32,7 @@ ABOUT = About(
 
 
 def read(folder: Path) -> Iterator[Clip | Refused]:
+    """Yields the clips below a folder."""
     for path in media_files(folder):
         if not (match := NAME.fullmatch(path.stem)):
             if path.parent.name.lower().startswith("actor_"):

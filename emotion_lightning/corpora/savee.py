@@ -1,7 +1,7 @@
 """SAVEE: four male speakers of British English (DC, JE, JK, KL) × 120 clips, seven emotions, 44.1 kHz.
 
-Haq & Jackson, "Multimodal Emotion Recognition", 2010. Two layouts are in circulation and both are read:
-ALL/DC_a01.wav, and AudioData/DC/a01.wav, where the four folders share their file names, so the speaker belongs to the id.
+Haq & Jackson, "Multimodal Emotion Recognition", 2010. Two folder layouts exist, and both are read: ALL/DC_a01.wav and
+AudioData/DC/a01.wav. In the second one, file names repeat in the four folders, so a clip's id contains the speaker.
 """
 
 import re
@@ -17,7 +17,7 @@ NESTED = re.compile(r"(sa|su|[nhafd])(\d\d)", re.IGNORECASE)
 
 ABOUT = About(
     title="SAVEE",
-    licence="research only, not to be passed on",
+    licence="research only, no redistribution",
     citation="Haq & Jackson 2010, in Machine Audition, IGI Global",
     how_to_get="register at http://kahlan.eps.surrey.ac.uk/savee/ and unpack AudioData (or ALL) into data/savee",
     official={(f"savee-{s}", e): 30 if e == "neutral" else 15 for s in SPEAKERS for e in EMOTION.values()},
@@ -25,6 +25,7 @@ ABOUT = About(
 
 
 def read(folder: Path) -> Iterator[Clip | Refused]:
+    """Yields the clips below a folder."""
     for path in media_files(folder):
         if match := FLAT.fullmatch(path.stem):
             speaker, code, number = match.groups()
@@ -45,5 +46,5 @@ def read(folder: Path) -> Iterator[Clip | Refused]:
             emotion=EMOTION[code],
             speaker=f"savee-{speaker}",
             sex="male",
-            sentence=f"{code}{number}",  # which texts recur under other codes the names do not tell
+            sentence=f"{code}{number}",  # names do not show which texts occur under several codes
         )

@@ -1,8 +1,9 @@
-"""Recordings of one's own without code: a CSV table with a row for each clip.
+"""A user's own recordings: a CSV table with one row for each clip, no code needed.
 
-Columns: `path`, `emotion` (a word of EMOTIONS) and `speaker`; and, where known, `sex`, `sentence`, `intensity`, `take`,
-`id` (else the path without its ending) and `corpus` (else "table"). Other columns are passed over. Comma, semicolon or tab
-between the cells, UTF-8. Paths are relative to the table's folder. Nothing is skipped: a row at fault is told by its line.
+Required columns are `path`, `emotion` (a word of EMOTIONS) and `speaker`. Optional ones are `sex`, `sentence`, `intensity`,
+`take`, `id` (default: the path without its extension) and `corpus` (default: "table"). Other columns are ignored. The file
+is UTF-8, with commas, semicolons or tabs. Paths are relative to the folder of the table. No row is skipped: a wrong row is
+an error with its line number.
 """
 
 import csv
@@ -16,15 +17,19 @@ NEEDED = ("path", "emotion", "speaker")
 SEX = {"": "", "f": "female", "female": "female", "m": "male", "male": "male"}
 
 ABOUT = About(
-    title="a CSV table of your own (corpora.table.path=<file>)",
+    title="your CSV table (corpora.table.path=<file>)",
     licence="yours",
     citation="your own recordings",
-    how_to_get="write data/table/table.csv, or name another with corpora.table.path (docs/corpora.md)",
+    how_to_get="write data/table/table.csv, or name another file with corpora.table.path (docs/corpora.md)",
 )
 
 
 def read(folder: Path, *, path: str = "") -> Iterator[Clip]:
-    """`path`: the CSV file; without it, table.csv in the corpus's folder is read if it is there."""
+    """Yields the clips of the CSV file `path`, or of table.csv in the corpus's folder.
+
+    Raises:
+        UserError: a row or the header is wrong.
+    """
     default = (folder / "table.csv", folder / "table" / "table.csv")
     if path:
         table = Path(path).expanduser()
@@ -32,25 +37,25 @@ def read(folder: Path, *, path: str = "") -> Iterator[Clip]:
             raise UserError(f"corpora.table.path: there is no file '{path}'")
     elif not (table := next((file for file in default if file.is_file()), Path())).is_file():
         return
-    lines: dict[str, int] = {}  # a clip's id or file → the line it was on
-    speakers: dict[str, str] = {}  # in small letters → as first written
+    lines: dict[str, int] = {}  # line of each id and each file
+    speakers: dict[str, str] = {}  # first spelling of each name in lower case
     for line, row in _rows(table):
         clip = _clip(table, line, row)
         for key in (f"id '{clip.id}'", f"path '{clip.path}'"):
             if key in lines:
-                raise UserError(f"{table} line {line}: the {key} is that of line {lines[key]} already")
+                raise UserError(f"{table} line {line}: the {key} is also in line {lines[key]}")
             lines[key] = line
         if (first := speakers.setdefault(clip.speaker.lower(), clip.speaker)) != clip.speaker:
             raise UserError(
-                f"{table} line {line}: speaker '{clip.speaker}' was '{first}' before; write one name one way"
+                f"{table} line {line}: speaker '{clip.speaker}' is '{first}' in an earlier line; use one spelling"
             )
         yield clip
     if not lines:
-        raise UserError(f"{table}: no clip below its header")
+        raise UserError(f"{table}: there is no row below the header")
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, column → cell), blank lines left out."""
+    """Yields the line number and the cells by column, without blank lines."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()
@@ -58,20 +63,20 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
             columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
             for name in NEEDED:
                 if name not in columns:
-                    there = ", ".join(filter(None, columns)) or "none"
-                    raise UserError(f"{table} line 1: there is no column '{name}'; the columns are: {there}")
-            if twice := next((name for name in columns if name and columns.count(name) > 1), ""):
-                raise UserError(f"{table} line 1: the column '{twice}' is there twice")
+                    listed = ", ".join(filter(None, columns)) or "none"
+                    raise UserError(f"{table} line 1: there is no column '{name}'; the columns are: {listed}")
+            if repeated := next((name for name in columns if name and columns.count(name) > 1), ""):
+                raise UserError(f"{table} line 1: the column '{repeated}' occurs twice")
             reader = csv.reader(file, delimiter=delimiter)
             for cells in reader:
                 line = 1 + reader.line_num
                 if not any(cell.strip() for cell in cells):
                     continue
                 if len(cells) != len(columns):
-                    raise UserError(f"{table} line {line}: {len(cells)} cells under {len(columns)} columns")
+                    raise UserError(f"{table} line {line}: {len(cells)} cells, but {len(columns)} columns")
                 yield line, dict(zip(columns, (cell.strip() for cell in cells), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: no CSV table in UTF-8 ({error})") from None
+        raise UserError(f"{table}: this is not a CSV table in UTF-8 ({error})") from None
 
 
 def _clip(table: Path, line: int, row: dict[str, str]) -> Clip:
@@ -82,13 +87,13 @@ def _clip(table: Path, line: int, row: dict[str, str]) -> Clip:
     if emotion not in EMOTIONS:
         raise UserError(f"{table} line {line}: unknown emotion '{row['emotion']}'{nearest(emotion, EMOTIONS)}")
     if sex not in SEX:
-        raise UserError(f"{table} line {line}: unknown sex '{row['sex']}'; there are: female, male")
+        raise UserError(f"{table} line {line}: unknown sex '{row['sex']}'; use female or male")
     written = Path(row["path"].replace("\\", "/"))  # a table from Windows
     path = table.parent / written.expanduser()
     if not path.is_file():
         raise UserError(f"{table} line {line}: there is no file '{path}'")
     if path.suffix.lower() not in DECODED:
-        raise UserError(f"{table} line {line}: '{written}' is none of {', '.join(sorted(DECODED))}")
+        raise UserError(f"{table} line {line}: '{written}' has none of the formats {', '.join(sorted(DECODED))}")
     return Clip(
         id=row.get("id") or written.with_suffix("").as_posix(),
         path=path,

@@ -1,8 +1,8 @@
 """TESS: two women of Toronto (OAF, 64 years, and YAF, 26) × 200 words × seven emotions = 2800 clips, English, 24.4 kHz.
 
-Pichora-Fuller & Dupuis 2020, doi:10.5683/SP2/E8H2MF. A name is speaker_word_emotion: OAF_back_angry.wav says "Say the word
-back". `ps` is pleasant surprise and mapped onto surprised, which in other corpora may be unpleasant too. One official file
-lacks a letter (OA_bite_neutral.wav). Folders are spelt in many ways (OAF_Fear, YAF_pleasant_surprised); none is needed.
+Pichora-Fuller & Dupuis 2020, doi:10.5683/SP2/E8H2MF. A name is speaker_word_emotion: in OAF_back_angry.wav, the sentence is
+"Say the word back". `ps` is pleasant surprise. It is mapped to surprised, which may also be unpleasant in other corpora. One
+official file lacks a letter (OA_bite_neutral.wav). Folder names vary (OAF_Fear, YAF_pleasant_surprised) and are not needed.
 """
 
 import re
@@ -28,6 +28,7 @@ ABOUT = About(
 
 
 def read(folder: Path) -> Iterator[Clip | Refused]:
+    """Yields the clips below a folder."""
     for path in media_files(folder):
         if not (match := NAME.fullmatch(path.stem)):
             yield from misnamed(path, NAME, "TESS", bool(HOME.fullmatch(path.parent.name)))

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
-from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, relabelled
+from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, relabel
 from emotion_lightning.data import cache
 from emotion_lightning.data.access_log import AccessLog
 from emotion_lightning.data.filesystem import Track, digest
@@ -80,7 +80,7 @@ class EmotionData(L.LightningDataModule):
         positions: list[tuple[int, int]] = []  # of each clip: the number of its corpus and its row there
         for name, args in experiment.corpora.items():
             corpus = open_corpus(name, args, Path(experiment.data.dir), Path(experiment.data.cache))
-            for row, clip in relabelled(self._load(corpus), experiment.emotions):
+            for row, clip in relabel(self._load(corpus), experiment.emotions):
                 clips.append(clip)
                 positions.append((len(self._features) - 1, row))
         self._check_clips(clips)
@@ -134,7 +134,7 @@ class EmotionData(L.LightningDataModule):
         return self.access_log.count(purpose, self.split.indices(split))
 
     def digest(self, *splits: str) -> str:
-        """Returns 16 hex digits that stand for the clips of these splits, their labels and their features."""
+        """Returns 16 hex digits that identify the clips of these splits, their labels and their features."""
         clips = [
             [(c.corpus, c.id, c.content, c.emotion) for c in map(self.clips.__getitem__, self.split.indices(name))]
             for name in splits
@@ -222,7 +222,7 @@ class EmotionData(L.LightningDataModule):
         return np.sort(chosen)
 
     def loader(self, index: NDArray[np.int64], shuffled: bool = False) -> DataLoader[Tensor]:
-        """Returns a loader that yields batches of these indices, in order or shuffled anew in each epoch."""
+        """Returns a loader that yields batches of these indices, in order or shuffled in each epoch."""
         size = self.experiment.data.batch_size
         batches: Batches
         if shuffled:
@@ -237,7 +237,7 @@ class EmotionData(L.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Tensor, device: torch.device, dataloader_idx: int
     ) -> FeatureBatch | WaveformBatch:
-        """Replaces the indices of a batch by what they stand for, on the device."""
+        """Replaces the indices of a batch by the data of the clips, on the device."""
         training = self.trainer is not None and self.trainer.training
         return (self.gather_waveforms if training and self.waveforms_in_training else self.gather)(batch, device)
 

@@ -1,6 +1,6 @@
 """Folders that are made once and are then complete, and the threads that fill them.
 
-A folder is written beside its final path, under a lock, and moved there in one step. So it is complete or missing, however
+A folder is written next to its final path, under a lock, and moved there in one step. So it is complete or missing, however
 many processes ask for it and whenever one of them is killed.
 """
 
@@ -58,10 +58,10 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> Path:
 
 
 def digest(*values: Any) -> str:
-    """Returns 16 hex digits that stand for these values, which JSON must be able to hold."""
+    """Returns 16 hex digits that identify these values, which must be valid in JSON."""
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
 
 
 def source_digest(path: Path) -> str:
-    """Returns 16 hex digits that stand for the content of a file."""
+    """Returns 16 hex digits that identify the content of a file."""
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()

@@ -1,6 +1,6 @@
 """Rows of a corpus: each clip, followed by the variants that its offline augmentations make of it.
 
-They are made once, and lie in the cache beside the waveforms:
+They are made once, and stored in the cache next to the waveforms:
 
     rows-<digest>/      samples.i16, index.npz (as in waves-<digest>/, and the clip and variant of each row)
 """

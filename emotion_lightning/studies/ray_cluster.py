@@ -85,7 +85,7 @@ def size(node: Mapping[str, Any]) -> tuple[int, float]:
 
 
 def gpus_per_run(wanted: float | None, gpus: Sequence[float]) -> float:
-    """Returns the GPU share of a run on nodes with so many GPUs: `wanted`, else a whole one, 0 on a cluster without GPUs.
+    """Returns the GPU share of a run on nodes with so many GPUs: `wanted`, else 1, and 0 on a cluster without GPUs.
 
     Raises: UserError where a share is wanted and no node has a GPU.
     """

@@ -35,7 +35,7 @@ def _numbers_or_count(value: Any) -> Any:
 
 
 Numbers = Annotated[int | list[int], PlainValidator(_numbers_or_count)]
-"""3 stands for 0, 1, 2."""
+"""3 means 0, 1, 2."""
 
 
 def _or_default(value: Any) -> Any:

@@ -70,7 +70,7 @@ def load(file: Path) -> EmotionEstimator:
 
 
 def _trusted(file: Path, model: str) -> list[str]:
-    """Lists the types in `file` that skops does not trust by itself, if all of them are allowed."""
+    """Lists the types in `file` that skops does not trust by default, if all of them are allowed."""
     allowed: list[str] = parts.fact("models", model, "TRUSTED", [])
     untrusted: list[Any] = skops.io.get_untrusted_types(file=file)
     if refused := [name for name in untrusted if not name.startswith(OWN) and name not in allowed]:

@@ -60,7 +60,7 @@ def configure_libraries() -> None:
 
 
 def memory_format() -> str:
-    """Returns the run's tag of how tensors lie in memory, and whether freed blocks are kept."""
+    """Returns the run's tag for the memory layout of tensors, and whether freed blocks are kept."""
     return "channels last, freed blocks kept" if _mallopt() else "channels last"
 
 

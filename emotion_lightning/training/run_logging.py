@@ -1,4 +1,4 @@
-"""What a run logs to MLflow beside its scores: tags, settings, environment, data, and the trained model."""
+"""What a run logs to MLflow in addition to its scores: tags, settings, environment, data, and the trained model."""
 
 from collections import Counter
 from pathlib import Path
