@@ -51,7 +51,7 @@ def iemocap_utterances() -> list[tuple[str, str, str]]:
 
 
 def iemocap_texts(labels: Sequence[str] = IEMOCAP_LABELS) -> dict[str, str]:
-    """The label files, what raters said beside them, and a whole dialogue's sound, which is no clip."""
+    """The label files, the labels of single raters next to them, and the sound of a whole dialogue, which is not a clip."""
     texts: dict[str, str] = {}
     for session, dialogue, utterance in iemocap_utterances():
         line = f"[6.2901 - 8.2357]\t{utterance}\t{labels[int(utterance[-1])]}\t[2.5000, 2.5000, 2.5000]\n"
@@ -115,6 +115,6 @@ def opened(name: str, data_dir: Path, **args: str) -> Corpus:
     return open_corpus(name, args, data_dir, data_dir / "cache")
 
 
-def told(clip: Clip) -> tuple[str, ...]:
+def fields(clip: Clip) -> tuple[str, ...]:
     """What the names say of a clip, wherever it lies."""
     return (clip.id, clip.emotion, clip.speaker, clip.sex, clip.sentence, clip.intensity, clip.take)

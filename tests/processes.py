@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from forked import ForkedCommand
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -31,27 +32,39 @@ def copy_ready_store(folder: Path) -> None:
     shutil.copytree(ready_store().name, folder / "mlruns")
 
 
-def start(folder: Path, *words: str, by: Sequence[str] = (), **variables: str) -> subprocess.Popen[str]:
-    """`emotion-lightning <words>`, started in `folder` with these environment variables; `by`: what stands between python and
-    it, such as torchrun's module with its options."""
-    inherited = {
-        k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"
-    }  # other tests set it for this process
-    variables = {**inherited, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", **variables}
-    command = [sys.executable, *by, "-m", "emotion_lightning", *words]
+Command = subprocess.Popen[str] | ForkedCommand
+
+
+def start(folder: Path, *words: str, **variables: str) -> ForkedCommand:
+    """Starts `emotion-lightning <words>` in `folder` with these environment variables."""
+    return ForkedCommand(words, folder, environment(variables))
+
+
+def start_interpreter(
+    folder: Path, *words: str, launcher: Sequence[str] = (), **variables: str
+) -> subprocess.Popen[str]:
+    """Starts `python <launcher> -m emotion_lightning <words>`; a launcher is for example torchrun with its options."""
+    variables = environment(variables)
+    command = [sys.executable, *launcher, "-m", "emotion_lightning", *words]
     return subprocess.Popen(
         command, cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
-def finished(process: subprocess.Popen[str], code: int = 0) -> str:
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables of this process, with others added; tests set MLFLOW_TRACKING_URI for this process only."""
+    inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    return {**inherited, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", **variables}
+
+
+def finished(process: Command, code: int = 0) -> str:
     """All that it printed, once it has ended with `code`."""
     out, err = process.communicate(timeout=600)
     assert process.returncode == code, out + err
     return out + err
 
 
-def until(true: Callable[[], object], process: subprocess.Popen[str], seconds: float = 180) -> None:
+def until(true: Callable[[], object], process: Command, seconds: float = 180) -> None:
     """Waits until `true()`; a process that has ended before that is a failure."""
     end = time.monotonic() + seconds
     while not true():

@@ -1,4 +1,4 @@
-"""A team's tracking server as it stands in docs/tracking.md: MLflow over PostgreSQL, artifacts through the server."""
+"""A team's tracking server as in docs/tracking.md: MLflow over PostgreSQL, artifacts through the server."""
 
 import os
 import pwd
@@ -110,6 +110,6 @@ class Server:
 def wait_until(true: object, process: subprocess.Popen[bytes], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not true():  # type: ignore[operator]
-        assert process.poll() is None, "it has ended; its log is beside it"
+        assert process.poll() is None, "it has ended; see its log"
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)

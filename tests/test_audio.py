@@ -254,14 +254,14 @@ def test_a_missing_file_is_a_bad_clip(tmp_path: Path) -> None:
         audio.load(tmp_path / "nothing.wav", Audio())
 
 
-def test_a_clip_too_short_after_trimming_is_told_with_its_length(write_wav: Callable[..., Path]) -> None:
+def test_a_clip_too_short_after_trimming_is_reported_with_its_length(write_wav: Callable[..., Path]) -> None:
     path = write_wav("clip.wav", np.concatenate([quiet(1), tone(440, 0.2), quiet(1)]))
     with pytest.raises(BadClip, match=r"too short \(0\.[23]\d\d s after trimming, 0\.5 s needed\)"):
         audio.load(path, Audio(min_seconds=0.5))
     assert len(audio.load(path, Audio(min_seconds=0.1)))
 
 
-def test_a_clip_of_three_samples_is_heard_or_told_but_never_an_error(write_wav: Callable[..., Path]) -> None:
+def test_a_clip_of_three_samples_is_read_or_refused_but_never_an_error(write_wav: Callable[..., Path]) -> None:
     """min_seconds may be 0, and at 48 kHz one or two samples leave nothing at 8 kHz."""
     for count in (1, 2, 3):
         path = write_wav(f"{count}.wav", np.array([0.5, -0.5, 0.2])[:count], 48_000)
@@ -280,7 +280,7 @@ def test_a_streamed_wav_without_its_length_is_read_whole(write_wav: Callable[...
     assert len(audio.load(path, UNTRIMMED)) == 8_000
 
 
-def test_a_streamed_flac_without_its_length_is_heard_or_told_but_never_an_error(
+def test_a_streamed_flac_without_its_length_is_read_or_refused_but_never_an_error(
     write_wav: Callable[..., Path],
 ) -> None:
     """`flac` writing to a pipe leaves 0 samples in the header, for "unknown"; libsndfile makes 2⁶³ - 1 of it."""

@@ -50,8 +50,8 @@ def audited(chosen: Experiment) -> Audit:
     return audit(data)
 
 
-def finding(found: Audit, name: str, side: str = "test") -> Finding:
-    return next(f for f in found.findings if (f.name, f.split) == (name, side))
+def finding(found: Audit, name: str, split_name: str = "test") -> Finding:
+    return next(f for f in found.findings if (f.name, f.split) == (name, split_name))
 
 
 # ---------------------------------------------------------------- the real clips
@@ -70,7 +70,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.real
-def test_the_papers_split_has_every_speaker_on_both_sides(real_corpora: Path, cache: Path) -> None:
+def test_the_papers_split_has_every_speaker_in_two_splits(real_corpora: Path, cache: Path) -> None:
     found = audited(real(real_corpora, cache, "paper_random"))
     speakers = finding(found, "speaker")
     assert (speakers.clips, speakers.total, speakers.verdict) == (96, 96, "allowed")
@@ -86,8 +86,8 @@ def test_the_papers_split_has_every_speaker_on_both_sides(real_corpora: Path, ca
 def test_no_alarm_on_the_speaker_folds_of_the_real_clips(real_corpora: Path, cache: Path, fold: int) -> None:
     found = audited(real(real_corpora, cache, "speaker_folds", fold=fold))
     for name in ("speaker", "clip", "content", "near_equal_audio", "altered_copy"):
-        for side in ("test", "val"):
-            assert finding(found, name, side).clips == 0, finding(found, name, side)
+        for split_name in ("test", "val"):
+            assert finding(found, name, split_name).clips == 0, finding(found, name, split_name)
     assert found.tags()["audit/speaker_overlap"].startswith("0 of ")
 
 
@@ -134,7 +134,7 @@ def down(wave: np.ndarray) -> tuple[np.ndarray, int, str, str]:
 
 
 def planted(folder: Path, cache: Path, change: Change, clips: int = 6) -> Experiment:
-    """A table of DEMO clips; copies of the first few, changed, are told to be other speakers'."""
+    """A table of DEMO clips; changed copies of the first few are given other speakers."""
     source = sorted(demo.prepare(cache, **DEMO).rglob("*.wav"))
     stride = len(source) // clips
     with (folder / "clips.csv").open("w", newline="") as stream:
@@ -158,7 +158,7 @@ def everything_crosses(chosen: Experiment) -> EmotionData:
     data.setup()
     copies = [i for i, clip in enumerate(data.clips) if clip.speaker.startswith("table-other")]
     rest = [i for i in range(len(data.clips)) if i not in copies]
-    data.split = type(data.split)(*(np.array(side) for side in (rest[2:], rest[:2], copies)))
+    data.split = type(data.split)(*(np.array(split_name) for split_name in (rest[2:], rest[:2], copies)))
     return data
 
 
@@ -255,7 +255,7 @@ def test_a_promise_that_cannot_be_understood_is_refused(
         audited(experiment({"demo": DEMO}, demo_data, name))
 
 
-def test_a_recording_on_training_and_validation_side_stops_the_run(tmp_path: Path, demo_data: Path) -> None:
+def test_a_recording_in_training_and_validation_split_stops_the_run(tmp_path: Path, demo_data: Path) -> None:
     """The copies validate what the clips they are of train."""
     data = everything_crosses(planted(tmp_path, demo_data, as_it_is))
     twins = {data.clips[i].content for i in data.split.test}
@@ -275,7 +275,7 @@ def test_unknown_speakers_are_not_taken_for_different_ones(tmp_path: Path, demo_
     assert [f.name for f in audit(data).broken()] == ["speaker"]
 
 
-def test_what_was_heard_of_other_clips_is_not_taken_from_the_cache(tmp_path: Path, demo_data: Path) -> None:
+def test_the_audit_cache_of_other_clips_is_not_used(tmp_path: Path, demo_data: Path) -> None:
     """Two experiments whose splits have the same numbers and not the same clips."""
     tree = planted(tmp_path, demo_data, vorbis).model_dump(mode="json")
     tree["protocol"] = {"name": "paper_random", "test_share": 0.4}
@@ -302,7 +302,7 @@ class PeekingData(EmotionData):
         return stored.mean((0, 3), keepdim=True)[0], stored.std((0, 3), keepdim=True)[0]
 
 
-def test_a_normaliser_that_reads_the_test_side_is_seen(
+def test_a_normaliser_that_reads_the_test_split_is_seen(
     demo_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = experiment({"demo": DEMO}, demo_data, model={"name": "small_cnn"})
@@ -323,7 +323,7 @@ def test_a_normaliser_that_reads_the_test_side_is_seen(
         train(short, Console(quiet=True))
 
 
-def test_the_command_prints_a_table_and_tells_by_its_exit_status(demo_data: Path) -> None:
+def test_the_command_prints_a_table_and_has_an_exit_status(demo_data: Path) -> None:
     said = io.StringIO()
     leaky = {"name": "leaky_rows", "i_know_this_leaks": True}
     chosen = settings.check(

@@ -83,7 +83,7 @@ def test_one_seed_gives_one_result(name: str, shape: tuple[int, ...]) -> None:
 
 
 @ON_SHAPES
-def test_some_seeds_change_the_clips_and_not_all_alike(name: str, shape: tuple[int, ...]) -> None:
+def test_seeds_change_the_clips(name: str, shape: tuple[int, ...]) -> None:
     results = [applied(name, made_up(shape), seed)[0] for seed in range(3)]
     assert any(not torch.equal(x, made_up(shape)[0]) for x in results)
     assert any(not torch.equal(x, results[0]) for x in results[1:])
@@ -157,7 +157,7 @@ def turned(x: Tensor, degrees: float, zoom: float = 1.0) -> Tensor:
 
 @pytest.mark.parametrize("off", [{"max_rotate": 0.0, "max_zoom": 1.0, "max_lighting": 0.0, "p": 1.0}, {"p": 0.0}])
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
-def test_image_transforms_of_no_reach_change_nothing(off: dict[str, float], size: tuple[int, int]) -> None:
+def test_image_transforms_of_size_zero_change_nothing(off: dict[str, float], size: tuple[int, int]) -> None:
     x, extent, targets = picture(*size), torch.ones(2), torch.eye(2)
     torch.testing.assert_close(built("image_transforms", **off)(x, extent, targets)[0], x, atol=1e-3, rtol=0)
 
@@ -241,13 +241,13 @@ def test_three_quarters_of_the_pictures_are_turned() -> None:
 
 
 def snr_db(**args: float) -> Tensor:
-    """(16,) measured on 4 s at 16 kHz, over the part of each clip that is heard."""
+    """(16,) measured on 4 s at 16 kHz, over the part of each clip that is valid."""
     torch.manual_seed(0)
     lengths = torch.linspace(32_000, 64_000, 16).long()
-    heard = torch.arange(64_000) < lengths[:, None]
-    clean = torch.randn(16, 64_000) * torch.linspace(0.001, 1, 16)[:, None] * heard
+    valid = torch.arange(64_000) < lengths[:, None]
+    clean = torch.randn(16, 64_000) * torch.linspace(0.001, 1, 16)[:, None] * valid
     noise = built("noise", **args)(clean, lengths, torch.ones(16, 1))[0] - clean
-    assert (noise[~heard] == 0).all()
+    assert (noise[~valid] == 0).all()
     return 10 * torch.log10(clean.square().sum(1) / noise.square().sum(1))
 
 

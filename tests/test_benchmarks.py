@@ -23,7 +23,7 @@ def test_a_most_value_is_met_from_below() -> None:
     assert row.cells()[5] == "≤ 16: NOT reached"
 
 
-def test_sides_take_turns_and_the_first_round_is_thrown_away() -> None:
+def test_programs_take_turns_and_the_first_round_is_dropped() -> None:
     order: list[str] = []
 
     def side(name: str) -> float:
@@ -56,7 +56,7 @@ NEEDY = ["cache_features", "svm_end_to_end", "fastai_epoch", "nkululeko_end_to_e
 
 
 @pytest.mark.parametrize("name", NEEDY)
-def test_what_it_takes_and_is_not_here_is_told(name: str, in_tmp_path: Path) -> None:
+def test_a_missing_requirement_is_reported(name: str, in_tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"DATA=|\.venv-|a GPU"):
         list(importlib.import_module(f"benchmarks.{name}").rows(Setting(None, in_tmp_path)))
 

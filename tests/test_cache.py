@@ -78,7 +78,7 @@ def files(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 def test_a_second_call_reads_the_cache_and_not_the_audio(clips: list[Clip], tmp_path: Path) -> None:
     first_waves, first = both(clips, tmp_path / "cache")
     before = files(tmp_path / "cache")
-    for c in clips:  # nothing to be heard any more, and from outside nothing to be seen of it
+    for c in clips:  # the audio is lost, but size and time do not show it
         times = c.path.stat()
         c.path.write_bytes(b"\0" * times.st_size)
         os.utime(c.path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -140,7 +140,7 @@ def test_a_changed_feature_argument_makes_a_new_cache(change: Args, clips: list[
     assert new.values.shape != old.values.shape or not torch.equal(new.values, old.values)
 
 
-def test_features_of_other_names_lie_beside_each_other(clips: list[Clip], tmp_path: Path) -> None:
+def test_features_of_other_names_are_stored_next_to_each_other(clips: list[Clip], tmp_path: Path) -> None:
     keys = {name: both(clips, tmp_path, name=name)[1].key for name in parts.names("features")}
     assert {f.name for f in tmp_path.iterdir() if f.is_dir()} >= {f"{name}-{key}" for name, key in keys.items()}
     for name in keys:
@@ -162,7 +162,7 @@ def build(sample_rate):
 """
 
 
-def test_a_feature_whose_code_changed_is_computed_anew(
+def test_a_feature_whose_code_changed_is_computed_again(
     clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "parts" / "features" / "toy_loudness.py"

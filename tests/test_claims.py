@@ -95,7 +95,7 @@ def test_a_shipped_file_loads_and_opens_with_what_it_is(file: Path) -> None:
         assert set(claim.corpora) <= CORPORA
         assert "arXiv" in claim.source
         assert claim.url.startswith("https://")
-        assert claim.how.endswith(tuple("abcdefghijklmnopqrstuvwxyz"))  # one sentence, to stand in a table
+        assert claim.how.endswith(tuple("abcdefghijklmnopqrstuvwxyz"))  # one sentence, for a table cell
 
 
 def test_claims_are_not_mistaken_for_experiments() -> None:
@@ -124,7 +124,7 @@ def test_deepemonet_is_as_in_its_paper() -> None:
     }
 
 
-def test_emobox_is_as_in_its_table_and_tells_where_speakers_are_known() -> None:
+def test_emobox_is_as_in_its_table_and_says_where_speakers_are_known() -> None:
     table = {(corpus, model): ua for corpus, row in EMOBOX.items() for model, ua in zip(ENCODERS, row, strict=True)}
     assert percent("emobox", "uar") == table
     disjoint = {c.corpora[0] for c in of("emobox") if c.speakers == "disjoint"}
@@ -148,7 +148,7 @@ def test_the_rows_of_the_1d_cnn_are_marked_as_leaky() -> None:
     assert "does not support" in crema_d.how
 
 
-def test_tim_net_stands_before_and_after_its_correction() -> None:
+def test_tim_net_is_listed_before_and_after_its_correction() -> None:
     found = {(c.corpora[0], c.split): round(100 * c.value, 1) for c in of("timnet")}
     assert found == {
         ("emodb", "validation"): 95.2,
@@ -261,7 +261,7 @@ def test_a_figure_may_say_otherwise_than_its_file() -> None:
         ("how: five", "how: [five", "not YAML: "),
     ],
 )
-def test_a_fault_is_told_in_one_line_with_file_and_path(old: str, new: str, message: str) -> None:
+def test_a_fault_is_reported_in_one_line_with_file_and_path(old: str, new: str, message: str) -> None:
     assert MINE.count(old) == 1
     assert refusal(MINE.replace(old, new)).startswith(f"experiments/claims/mine.yaml: {message}")
 

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from corpus_files import COUNTS, FILES, SHARED, TEXTS, opened, put, some, told, touch, write
+from corpus_files import COUNTS, FILES, SHARED, TEXTS, fields, opened, put, some, touch, write
 
 from emotion_lightning.config import parts
 from emotion_lightning.corpora import EMOTIONS, Refused
@@ -61,7 +61,7 @@ def test_a_corpus_takes_no_file_of_another_name(name: str, tmp_path: Path) -> No
     touch(tmp_path, ["notes.txt", *(f"{folder}holiday.flac" for folder in folders)])
     items = list(parts.entry("corpora", name)(tmp_path))
     assert all(isinstance(item, Refused) and item.reason for item in items)
-    assert len(items) == (name != "table")  # in its own folder it is told, in the others it is not this corpus's
+    assert len(items) == (name != "table")  # in its own folder it is fields, in the others it is not this corpus's
 
 
 @each_corpus
@@ -104,7 +104,7 @@ def test_the_real_corpora_are_complete(name: str) -> None:
 
 
 @each_by_name
-def test_missing_clips_are_told_with_their_speaker(name: str, tmp_path: Path) -> None:
+def test_missing_clips_are_reported_with_their_speaker(name: str, tmp_path: Path) -> None:
     """Two of one speaker are away; nobody else is named."""
     put(name, tmp_path)
     clips = opened(name, tmp_path).clips
@@ -144,14 +144,14 @@ def test_clips_are_the_same_in_every_format_and_folder(name: str, tmp_path: Path
     for layout, files in layouts.items():
         write(tmp_path / layout, TEXTS.get(name, {}))
         touch(tmp_path / layout, files)
-        seen.append([told(clip) for clip in opened(name, tmp_path / layout).clips])
+        seen.append([fields(clip) for clip in opened(name, tmp_path / layout).clips])
     assert len(seen[0]) == len(some(name))
     assert all(clips == seen[0] for clips in seen)
 
 
 @each_by_name
 def test_doubled_files_are_read_once_with_one_warning(name: str, tmp_path: Path) -> None:
-    """As much-used mirrors pack them: all folders, and beside them all of them again in an outer folder."""
+    """Like some mirrors: all folders, and a second copy of them in an outer folder."""
     put(name, tmp_path / name, [f for file in some(name) for f in (file, f"{name} data/{file}")])
     corpus = opened(name, tmp_path)
     assert len(corpus.clips) == len({clip.id for clip in corpus.clips}) == len(some(name))
@@ -195,7 +195,7 @@ def test_hidden_files_of_a_mac_are_no_clips(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "other"), itertools.permutations(FOUND_ON_DISK, 2))
-def test_the_folder_of_another_corpus_is_told_in_one_line(name: str, other: str, tmp_path: Path) -> None:
+def test_the_folder_of_another_corpus_is_reported_in_one_line(name: str, other: str, tmp_path: Path) -> None:
     put(other, tmp_path / name / "Some set", some(other))
     with pytest.raises(UserError) as error:
         opened(name, tmp_path)
@@ -214,5 +214,5 @@ def test_all_corpora_in_one_folder_are_kept_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in BY_NAME if name != "iemocap"])
 def test_what_the_names_tell_is_enough_to_tell_clips_apart(name: str, tmp_path: Path) -> None:
     put(name, tmp_path)
-    kinds = Counter(told(clip)[1:] for clip in opened(name, tmp_path).clips)
+    kinds = Counter(fields(clip)[1:] for clip in opened(name, tmp_path).clips)
     assert max(kinds.values()) == 1

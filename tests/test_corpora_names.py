@@ -1,4 +1,4 @@
-"""What each corpus's names tell, beside what all corpora have in common (test_corpora.py)."""
+"""What the file names of each corpus say; test_corpora.py tests what all corpora have in common."""
 
 import re
 from collections import Counter
@@ -34,7 +34,7 @@ def one(name: str, file: str, folder: Path) -> Clip:
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "told"),
+    ("name", "file", "expected"),
     [  # the examples of the corpora's own papers and pages, where they give any
         ("ravdess", "03-01-06-01-02-01-12.wav", "ravdess-12 female fearful dogs normal 01"),
         ("ravdess", "03-01-05-02-01-02-07.wav", "ravdess-07 male angry kids strong 02"),
@@ -50,14 +50,14 @@ def one(name: str, file: str, folder: Path) -> Clip:
         ("emovo", "EMOVO/M3/SOR-M3-D2.WAV", "emovo-m3 male surprised d2 - -"),
     ],
 )
-def test_a_name_is_read_as_the_corpus_says(name: str, file: str, told: str, tmp_path: Path) -> None:
+def test_a_name_is_read_as_the_corpus_says(name: str, file: str, expected: str, tmp_path: Path) -> None:
     clip = one(name, file, tmp_path)
-    assert [getattr(clip, field) or "-" for field in TOLD] == told.split()
+    assert [getattr(clip, field) or "-" for field in TOLD] == expected.split()
 
 
 @pytest.mark.parametrize(
     ("name", "other", "official"),
-    [  # names that circulate beside the official list's
+    [  # names in circulation that are not in the official list
         ("crema_d", "AudioWAV/1040_ITH_SAD_X.wav", "AudioWAV/1040_ITH_SAD_XX.wav"),
         ("tess", "OAF_neutral/OAF_bite_neutral.wav", "OAF_neutral/OA_bite_neutral.wav"),
     ],
@@ -80,7 +80,7 @@ def test_both_spellings_of_an_odd_name_are_one_clip(name: str, other: str, offic
         ("iemocap", "Session1/sentences/wav/Ses01F_impro01/Ses06F_impro01_F000.wav"),
     ],
 )
-def test_what_only_looks_like_an_official_name_is_told(name: str, file: str, tmp_path: Path) -> None:
+def test_what_only_looks_like_an_official_name_is_reported(name: str, file: str, tmp_path: Path) -> None:
     put(name, tmp_path)
     touch(tmp_path, [file])
     (warning,) = opened(name, tmp_path).warnings
@@ -110,12 +110,12 @@ def test_ravdess_songs_and_videos_are_counted_and_not_read(tmp_path: Path) -> No
         assert sum(bool(re.search(pattern, warning)) for warning in corpus.warnings) == 1, pattern
 
 
-def test_missing_clips_are_told_by_speaker_and_by_emotion(tmp_path: Path) -> None:
+def test_missing_clips_are_reported_by_speaker_and_by_emotion(tmp_path: Path) -> None:
     missing = {"Actor_05/03-01-08-02-02-02-05.wav", "Actor_05/03-01-08-02-02-01-05.wav"}
     touch(tmp_path, [name for name in RAVDESS if name not in missing])
     (warning,) = opened("ravdess", tmp_path).warnings
-    for told in ("1438 of 1440", "ravdess-05 58 of 60", "surprised 190 of 192"):
-        assert told in warning
+    for expected in ("1438 of 1440", "ravdess-05 58 of 60", "surprised 190 of 192"):
+        assert expected in warning
     assert "angry" not in warning
 
 
@@ -137,7 +137,7 @@ def test_savee_clips_are_the_same_in_both_layouts(tmp_path: Path) -> None:
     assert len(set(seen[0])) == 480
 
 
-def test_both_savee_layouts_side_by_side_are_read_once(tmp_path: Path) -> None:
+def test_both_savee_layouts_together_are_read_once(tmp_path: Path) -> None:
     touch(tmp_path / "savee", [*SAVEE_LAYOUTS["flat"], *SAVEE_LAYOUTS["nested"]])
     corpus = opened("savee", tmp_path)
     assert len(corpus.clips) == 480
@@ -154,7 +154,7 @@ def test_savee_codes_are_read_as_its_paper_says(tmp_path: Path) -> None:
     }
 
 
-def test_a_missing_savee_speaker_and_its_videos_are_told(tmp_path: Path) -> None:
+def test_a_missing_savee_speaker_and_its_videos_are_reported(tmp_path: Path) -> None:
     files = [f for f in SAVEE_LAYOUTS["nested"] if "/JK/" not in f]
     touch(tmp_path / "savee", [*files, "AudioVisualClip/DC/a01.avi"])
     videos, short = opened("savee", tmp_path).warnings
@@ -243,7 +243,7 @@ def test_iemocap_part_keeps_one_kind_of_dialogue(tmp_path: Path) -> None:
     assert improvised.warnings == scripted.warnings == ()
 
 
-def test_iemocap_without_its_labels_is_told(tmp_path: Path) -> None:
+def test_iemocap_without_its_labels_is_reported(tmp_path: Path) -> None:
     touch(tmp_path, FILES["iemocap"])
     with pytest.raises(Exception, match=r"100 files not read, no label in dialog/EmoEvaluation"):
         opened("iemocap", tmp_path)

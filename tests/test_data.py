@@ -1,4 +1,4 @@
-"""EmotionData: sides, labels, batches, statistics and bad clips, against files, librosa and numpy."""
+"""EmotionData: splits, labels, batches, statistics and bad clips, against files, librosa and numpy."""
 
 import re
 import shutil
@@ -95,11 +95,11 @@ def emotion_of(path: Path) -> str:
 def test_the_demo_corpus_is_split_as_its_protocol_says(demo_data: Path) -> None:
     data = ready(experiment(demo_data, demo_data, corpora={"demo": DEMO}))
     assert len(data.clips) == 128
-    sides = [set(data.split.indices(side).tolist()) for side in SPLITS]
-    assert all(sides)
-    assert set.union(*sides) == set(range(128))
-    assert sum(map(len, sides)) == 128
-    speakers = [{data.clips[i].speaker for i in side} for side in sides]
+    splits = [set(data.split.indices(split_name).tolist()) for split_name in SPLITS]
+    assert all(splits)
+    assert set.union(*splits) == set(range(128))
+    assert sum(map(len, splits)) == 128
+    speakers = [{data.clips[i].speaker for i in split_name} for split_name in splits]
     assert sum(map(len, speakers)) == len(set.union(*speakers)) == 8
 
 
@@ -116,12 +116,12 @@ def test_the_five_folds_test_every_clip_once(demo_data: Path) -> None:
 def test_the_protocols_own_settings_reach_it(corpora: Path) -> None:
     protocol = {"name": "paper_random", "val_share": 0.25, "test_share": 0.5}
     data = ready(experiment(corpora, protocol=protocol))
-    assert [len(data.split.indices(side)) for side in SPLITS] == [12, 12, 24]
+    assert [len(data.split.indices(split_name)) for split_name in SPLITS] == [12, 12, 24]
     protocol = {"name": "paper_random", "val_share": 0.25, "test_share": 0.5, "split_seed": 1}
     assert ready(experiment(corpora, protocol=protocol)).split.test.tolist() != data.split.test.tolist()
 
 
-def test_a_recording_that_is_there_twice_stands_on_one_side(tmp_path: Path) -> None:
+def test_a_duplicate_recording_is_in_one_split(tmp_path: Path) -> None:
     make_ravdess(tmp_path, actors=3)
     twins = [tmp_path / "ravdess" / "Actor_01" / f"03-01-05-01-01-0{take}-01.wav" for take in (1, 2)]
     shutil.copy(*twins)
@@ -130,7 +130,7 @@ def test_a_recording_that_is_there_twice_stands_on_one_side(tmp_path: Path) -> N
         data = ready(experiment(tmp_path, protocol=protocol))
         rows = {i for i, clip in enumerate(data.clips) if clip.path in twins}
         assert len(rows) == 2
-        assert sum(rows <= set(data.split.indices(side).tolist()) for side in SPLITS) == 1
+        assert sum(rows <= set(data.split.indices(split_name).tolist()) for split_name in SPLITS) == 1
 
 
 def test_labels_are_the_files_own_in_the_vocabularys_order(corpora: Path) -> None:
@@ -193,9 +193,9 @@ def test_waveforms_are_padded_with_zeros_and_give_the_cached_features(corpora: P
     batch, cached = data.gather_waveforms(index, CPU), data.gather(index, CPU)
     assert batch.waveforms.shape == (5, int(batch.lengths.max()))
     for i, wave, length in zip(index.tolist(), batch.waveforms, batch.lengths.tolist(), strict=True):
-        heard = audio.load(data.clips[i].path, Audio())
-        assert length == len(heard)
-        np.testing.assert_allclose(wave[:length].numpy(), heard, atol=1e-4 * np.abs(heard).max())
+        expected = audio.load(data.clips[i].path, Audio())
+        assert length == len(expected)
+        np.testing.assert_allclose(wave[:length].numpy(), expected, atol=1e-4 * np.abs(expected).max())
         assert not wave[length:].any()
     stored, valid = data.feature(batch.waveforms, batch.lengths)
     torch.testing.assert_close(stored, cached.stored, atol=0.01, rtol=1e-4)
@@ -204,17 +204,19 @@ def test_waveforms_are_padded_with_zeros_and_give_the_cached_features(corpora: P
 
 
 @pytest.mark.parametrize("frames", [400, 150])
-def test_the_normaliser_is_the_training_sides_mean_and_deviation_by_band(frames: int, corpora: Path) -> None:
+def test_the_normaliser_is_the_training_splits_mean_and_deviation_by_band(frames: int, corpora: Path) -> None:
     """Computed by hand with librosa from the training files. Frames behind a clip's end, at -80 dB, do not count; the
     longest clips have 213 frames, whose share of 400 is no exact binary number."""
     data = ready(experiment(corpora, features={"name": "log_mel", "bands": 32, "frames": frames}))
     waves = [soundfile.read(data.clips[i].path)[0] for i in data.split.train]
-    heard = np.concatenate([librosa_mel(wave - wave.mean())[:, :frames] for wave in waves], axis=1)  # (bands, frames)
+    expected = np.concatenate(
+        [librosa_mel(wave - wave.mean())[:, :frames] for wave in waves], axis=1
+    )  # (bands, frames)
     mean, std = data.statistics()
     assert mean.shape == std.shape == (1, 32, 1)
     assert mean.dtype == std.dtype == torch.float32
-    np.testing.assert_allclose(mean[0, :, 0].numpy(), heard.mean(1), atol=0.01)
-    np.testing.assert_allclose(std[0, :, 0].numpy(), heard.std(1), atol=0.01)
+    np.testing.assert_allclose(mean[0, :, 0].numpy(), expected.mean(1), atol=0.01)
+    np.testing.assert_allclose(std[0, :, 0].numpy(), expected.std(1), atol=0.01)
 
 
 @pytest.mark.parametrize("frames", [100, 400, 500])
@@ -231,10 +233,10 @@ def test_no_frame_behind_a_clips_end_counts_for_any_length(frames: int, tmp_path
     features = {"name": "log_mel", "bands": 32, "frames": frames}
     data = ready(experiment(tmp_path, protocol=protocol, features=features))
     waves = [soundfile.read(data.clips[i].path)[0] for i in data.split.train]
-    heard = np.concatenate([librosa_mel(wave - wave.mean())[:, :frames] for wave in waves], axis=1)
+    expected = np.concatenate([librosa_mel(wave - wave.mean())[:, :frames] for wave in waves], axis=1)
     mean, std = data.statistics()
-    np.testing.assert_allclose(mean[0, :, 0].numpy(), heard.mean(1), atol=0.02)
-    np.testing.assert_allclose(std[0, :, 0].numpy(), heard.std(1), atol=0.02)
+    np.testing.assert_allclose(mean[0, :, 0].numpy(), expected.mean(1), atol=0.02)
+    np.testing.assert_allclose(std[0, :, 0].numpy(), expected.std(1), atol=0.02)
 
 
 def test_a_pictures_normaliser_is_by_channel(corpora: Path) -> None:
@@ -250,10 +252,10 @@ def test_a_pictures_normaliser_is_by_channel(corpora: Path) -> None:
 @pytest.mark.parametrize(
     "features", [{"name": "log_mel"}, {"name": "mfcc"}, {"name": "picture", "height": 32, "width": 32}]
 )
-def test_no_clip_outside_the_training_side_is_read_for_the_normaliser(
+def test_no_clip_outside_the_training_split_is_read_for_the_normaliser(
     features: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Every clip of the validation and test sides becomes another one, of another spectrum."""
+    """Every clip of the validation and test splits becomes another one, of another spectrum."""
     make_ravdess(tmp_path)
     before = ready(experiment(tmp_path, features=features))
     for i in (*before.split.val, *before.split.test):
@@ -312,7 +314,7 @@ def test_bad_clips_are_left_out_and_listed_where_they_may_be_skipped(spoilt: tup
     assert len(data.clips) == 76 - 3
     assert not {clip.path for clip in data.clips} & set(bad)
     assert [line.partition(": ")[0] for line in data.bad_clips] == [str(path) for path in bad]
-    assert sum(len(data.split.indices(side)) for side in SPLITS) == 73
+    assert sum(len(data.split.indices(split_name)) for split_name in SPLITS) == 73
     assert [data.classes[label] for label in data.labels] == [emotion_of(clip.path) for clip in data.clips]
     for i in range(73):  # no clip took the place of a bad one
         wave = audio.load(data.clips[i].path, Audio())
@@ -324,7 +326,7 @@ def test_bad_clips_are_left_out_and_listed_where_they_may_be_skipped(spoilt: tup
 
 
 @pytest.mark.parametrize("on_bad_clip", ["stop", "skip"])
-def test_a_corpus_of_bad_clips_alone_is_told(on_bad_clip: str, tmp_path: Path) -> None:
+def test_a_corpus_of_bad_clips_alone_is_reported(on_bad_clip: str, tmp_path: Path) -> None:
     make_ravdess(tmp_path, actors=3)
     for path in tmp_path.rglob("*.wav"):
         path.write_bytes(b"")
@@ -335,7 +337,7 @@ def test_a_corpus_of_bad_clips_alone_is_told(on_bad_clip: str, tmp_path: Path) -
     assert len(lines) == 24
 
 
-def test_who_skips_already_is_not_told_to_skip(tmp_path: Path) -> None:
+def test_the_advice_to_skip_is_not_given_twice(tmp_path: Path) -> None:
     make_ravdess(tmp_path, actors=3)
     for path in tmp_path.rglob("*.wav"):
         path.write_bytes(b"")
@@ -362,13 +364,13 @@ def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
         ready(experiment(tmp_path, protocol={"name": "paper_random", "val_share": 0.0, "test_share": 0.2}))
 
 
-def test_a_corpus_with_fewer_clips_of_an_emotion_than_folds_is_split_or_told(corpora: Path) -> None:
+def test_a_corpus_with_fewer_clips_of_an_emotion_than_folds_is_split_or_refused(corpora: Path) -> None:
     """scikit-learn refuses where every emotion has fewer clips than there are folds, here 4 or 5 for 6."""
     try:
         data = ready(experiment(corpora, corpora=TWO["corpora"]))
     except UserError:
         return
-    assert all(len(data.split.indices(side)) for side in SPLITS)
+    assert all(len(data.split.indices(split_name)) for split_name in SPLITS)
 
 
 def test_setting_up_twice_changes_nothing(corpora: Path) -> None:
@@ -379,9 +381,9 @@ def test_setting_up_twice_changes_nothing(corpora: Path) -> None:
     assert data.split is split
 
 
-def test_the_digest_names_the_clips_of_a_side_and_their_features(corpora: Path) -> None:
-    def digest(*sides: str, **changes: Any) -> str:
-        return ready(experiment(corpora, **changes)).digest(*(sides or SPLITS))
+def test_the_digest_names_the_clips_of_a_split_and_their_features(corpora: Path) -> None:
+    def digest(*splits: str, **changes: Any) -> str:
+        return ready(experiment(corpora, **changes)).digest(*(splits or SPLITS))
 
     same = [digest(), digest(), digest(seed=5), digest(data={"batch_size": 16})]
     other = [
@@ -394,7 +396,7 @@ def test_the_digest_names_the_clips_of_a_side_and_their_features(corpora: Path) 
     ]
     assert len(set(same)) == 1
     assert len({same[0], *other}) == 7
-    shares = {"name": "paper_random", "test_share": 0.25}  # the same test side, whatever the others
+    shares = {"name": "paper_random", "test_share": 0.25}  # the same test split, whatever the others
     tests = [digest("test", protocol=shares | {"val_share": share}) for share in (0.1, 0.25)]
     assert tests[0] == tests[1]
 
@@ -437,7 +439,7 @@ def test_every_feature_goes_through(demo_data: Path) -> None:
         batch = data.gather(torch.from_numpy(data.split.train), CPU)
         shown = (data.feature.present(batch.stored) - mean) / std
         assert shown.isfinite().all()
-        if batch.valid.min() == 1:  # no padding: then the normalised training side has mean 0 and deviation 1
+        if batch.valid.min() == 1:  # no padding: then the normalised training split has mean 0 and deviation 1
             shown = shown[(std != 1).expand_as(shown)]  # values that never vary are left as they are
             assert shown.mean().item() == pytest.approx(0, abs=1e-3)
             assert shown.std().item() == pytest.approx(1, abs=0.02)

@@ -1,4 +1,4 @@
-"""The demo corpus: same settings, same bytes; names as RAVDESS and SAVEE have them; a voice that does as told."""
+"""The demo corpus: same settings, same bytes; names as RAVDESS and SAVEE have them; a voice that follows its parameters."""
 
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def test_a_finished_corpus_is_not_written_again(folder):
     assert times == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_what_a_killed_process_left_is_made_anew(folder, tmp_path):
+def test_what_a_killed_process_left_is_made_again(folder, tmp_path):
     half = tmp_path / f"{folder.name}.part" / "ravdess" / "Actor_01"
     half.mkdir(parents=True)
     (half / "03-01-01-01-01-01-01.wav").write_bytes(b"RIFF")

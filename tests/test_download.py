@@ -202,14 +202,14 @@ def test_busy_servers_are_asked_again(server: Server, tmp_path: Path) -> None:
     assert files_below(tmp_path / "toy") == FILES
 
 
-def test_a_missing_file_is_told_at_once(server: Server, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_at_once(server: Server, tmp_path: Path) -> None:
     server.statuses = [404]
     with pytest.raises(UserError, match=r"corpus\.zip answered 404 Not Found"):
         download.fetch("toy", archive_of(server), tmp_path / "toy", quiet=True)
     assert server.asked == [None]
 
 
-def test_wrong_bytes_are_deleted_and_told_with_both_checksums(server: Server, tmp_path: Path) -> None:
+def test_wrong_bytes_are_deleted_and_reported_with_both_checksums(server: Server, tmp_path: Path) -> None:
     server.body = b"\0" * len(BODY)
     with pytest.raises(UserError) as error:
         download.fetch("toy", archive_of(server), tmp_path / "toy", quiet=True)
@@ -255,7 +255,7 @@ def test_an_unreachable_server_is_one_line_with_the_url(server: Server, tmp_path
     assert "\n" not in str(error.value)
 
 
-def test_too_small_a_disk_is_told_before_the_first_request(server: Server, tmp_path: Path) -> None:
+def test_too_small_a_disk_is_reported_before_the_first_request(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"free, .* are needed"):
         download.fetch("toy", Archive(server.url, "0" * 32, 10**18), tmp_path / "toy", quiet=True)
     assert server.asked == []
@@ -393,7 +393,7 @@ def test_make_data_reports_what_is_short(server: Server, tmp_path: Path, monkeyp
     assert server.asked == []
 
 
-def test_make_data_tells_how_to_get_what_it_cannot_download(tmp_path: Path) -> None:
+def test_make_data_says_how_to_get_what_it_cannot_download(tmp_path: Path) -> None:
     printed = io.StringIO()
     with pytest.raises(UserError, match="SAVEE is not in place"):
         download.data_command("savee", tmp_path / "data", tmp_path / "cache", Console(file=printed, width=200))

@@ -1,4 +1,4 @@
-"""Which engine a study gets, and what is told where it cannot have it."""
+"""Which engine a study gets, and the message if it is not available."""
 
 import subprocess
 import sys

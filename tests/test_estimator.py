@@ -39,7 +39,7 @@ def fitted(classifier: Any, train: FeatureBatch, val: FeatureBatch, classes: int
     return model
 
 
-def test_decision_values_become_probabilities_with_the_temperature_of_least_loss_on_the_validation_side() -> None:
+def test_decision_values_become_probabilities_with_the_temperature_of_least_loss_on_the_validation_split() -> None:
     train, val = clips(3, 90, 0), clips(3, 60, 1)
     model = fitted(RidgeClassifier(), train, val)
     logits = torch.from_numpy(model.estimator.decision_function(val.stored.numpy())).float()

@@ -61,7 +61,7 @@ def test_a_clips_feature_is_the_same_alone_as_in_any_batch(feature: Feature) -> 
         torch.testing.assert_close(stored[row].float(), alone.float(), atol=atol, rtol=1e-4)
 
 
-def test_silence_behind_a_clip_does_not_change_it(feature: Feature) -> None:
+def test_silence_after_a_clip_does_not_change_it(feature: Feature) -> None:
     waves, lengths = batch(CLIPS[:2])
     longer = F.pad(waves, (0, 5 * RATE))
     (before, share), (after, later) = feature(waves, lengths), feature(longer, lengths)

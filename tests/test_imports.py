@@ -1,4 +1,4 @@
-"""Imports inside the package go one way: a module may import what stands before it, nothing that stands behind."""
+"""Imports inside the package go one way: a module may import the modules before it in the list, and none after it."""
 
 import ast
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ HEAVY = {
 
 
 def imported(tree: ast.Module, package: str, root: Path) -> Iterator[tuple[int, str]]:
-    """(line, dotted module) of every import, wherever it stands; `package` is the one that relative imports start from."""
+    """(line, dotted module) of every import, also inside functions; `package` is the one that relative imports start from."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for name in node.names:
@@ -69,7 +69,7 @@ def test_imports_go_one_way() -> None:
     assert backward_imports(PACKAGE) == []
 
 
-def test_the_order_names_no_module_that_is_gone() -> None:
+def test_the_order_names_no_removed_module() -> None:
     assert [n for n in ORDER if not (PACKAGE / n).is_dir() and not (PACKAGE / f"{n}.py").is_file()] == []
 
 
@@ -111,7 +111,7 @@ def test_a_planted_backward_import_is_found(tmp_path: Path, file: str, code: str
 
 
 def at_the_top(tree: ast.Module) -> set[str]:
-    """The libraries that are imported when the module is: everything but what stands in functions."""
+    """The libraries that are imported when the module is: everything outside functions."""
     inside = {
         id(child)
         for node in ast.walk(tree)
@@ -130,7 +130,7 @@ def at_the_top(tree: ast.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("name", TORCHLESS)
-def test_what_runs_before_a_typo_is_told_imports_no_heavy_library(name: str) -> None:
+def test_what_runs_before_a_typo_is_reported_imports_no_heavy_library(name: str) -> None:
     assert at_the_top(ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))) & HEAVY == set()
 
 

@@ -18,13 +18,13 @@ RATE = 16_000
 def test_two_voices_are_not_alike_and_a_voice_is_like_itself(demo_data: Path) -> None:
     files = sorted(demo.prepare(demo_data, **DEMO).rglob("*.wav"))[::8]
     waves = [soundfile.read(file, dtype="float32")[0] for file in files]
-    heard = [harmonics.harmonic_spectrum(wave, RATE) for wave in waves]
-    assert harmonics.similarity(heard[0], heard[0]) == pytest.approx(1, abs=1e-3)
+    spectra = [harmonics.harmonic_spectrum(wave, RATE) for wave in waves]
+    assert harmonics.similarity(spectra[0], spectra[0]) == pytest.approx(1, abs=1e-3)
     speakers = [file.stem.split("-")[-1] for file in files]
-    others = [h for h, speaker in zip(heard, speakers, strict=True) if speaker != speakers[0]]
-    assert others and all(harmonics.similarity(heard[0], other) < 0.77 for other in others)
+    others = [h for h, speaker in zip(spectra, speakers, strict=True) if speaker != speakers[0]]
+    assert others and all(harmonics.similarity(spectra[0], other) < 0.77 for other in others)
     silence = harmonics.harmonic_spectrum(np.zeros(RATE, np.float32), RATE)
-    assert harmonics.similarity(silence, heard[0]) < 0.5  # like nothing, and no fault
+    assert harmonics.similarity(silence, spectra[0]) < 0.5  # like nothing, and no fault
 
 
 MANY = """
@@ -44,22 +44,22 @@ for first in range(0, count, 1000):  # smooth as those of speech are, and of 500
     rough = texts[np.arange(first, first + 1000) % 500] + 0.7 * chance.standard_normal((1000, 6, 16), np.float32)
     prints[first : first + 1000] = (128 + 30 * rough).clip(1, 255).astype(np.uint8).repeat(4, 1).repeat(8, 2)[: count - first]
 waves = chance.standard_normal((64, 24_000), np.float32)
-sides = Split(np.arange(count * 8 // 10), np.arange(count * 8 // 10, count * 9 // 10), np.arange(count * 9 // 10, count))
-planted = sides.test[::100]
+splits = Split(np.arange(count * 8 // 10), np.arange(count * 8 // 10, count * 9 // 10), np.arange(count * 9 // 10, count))
+planted = splits.test[::100]
 prints[planted] = prints[planted - count // 2]
 prints.flush()
 del prints
 prints = np.load(sys.argv[2], mmap_mode="r")
 start = time.perf_counter()
-found = key_overlaps(clips, sides, "random")
-heard = []
-load_waveform = lambda i: heard.append(i) or waves[(i % (count // 2)) % 64]
-matches = similar_pairs(clips, sides, lambda index: prints[index], load_waveform, 16_000)
+found = key_overlaps(clips, splits, "random")
+loaded = []
+load_waveform = lambda i: loaded.append(i) or waves[(i % (count // 2)) % 64]
+matches = similar_pairs(clips, splits, lambda index: prints[index], load_waveform, 16_000)
 seconds = time.perf_counter() - start
 alike = {m.a for m in matches if m.b == m.a - count // 2}
 assert set(planted.tolist()) <= alike, (len(planted), len(alike))
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # rusage has the parent's peak in it
-print(seconds, len(heard), int(peak.split()[1]) / 2**20)
+print(seconds, len(loaded), int(peak.split()[1]) / 2**20)
 """
 
 
@@ -69,7 +69,7 @@ def test_two_hundred_thousand_clips_are_audited_in_a_minute_and_two_gigabytes(tm
     command = [sys.executable, "-c", MANY, "200000", str(tmp_path / "prints.npy")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    seconds, heard, gigabytes = map(float, done.stdout.split())
-    print(f"{seconds:.1f} s, {heard:.0f} waveforms heard, {gigabytes:.2f} GiB")
+    seconds, loaded, gigabytes = map(float, done.stdout.split())
+    print(f"{seconds:.1f} s, {loaded:.0f} waveforms loaded, {gigabytes:.2f} GiB")
     assert gigabytes < 2
     assert seconds < 180

@@ -82,7 +82,7 @@ def test_layer_groups_hold_every_parameter_once(name: str) -> None:
 
 
 @ON_MODELS
-def test_a_clips_logits_do_not_hang_on_its_batch(name: str) -> None:
+def test_a_clips_logits_do_not_depend_on_its_batch(name: str) -> None:
     network = built(name, SHAPES[1]).eval()
     x, valid = made_up(SHAPES[1])
     with torch.no_grad():
@@ -128,7 +128,7 @@ def test_an_estimator_scores_each_class_and_finds_it(name: str) -> None:
 
 
 @ON_ESTIMATORS
-def test_an_estimator_does_not_hear_what_stands_behind_a_clip(name: str) -> None:
+def test_an_estimator_does_not_see_what_comes_after_a_clip(name: str) -> None:
     estimator = parts.entry("models", name)((1, 6, 10), 3)
     x, labels = features_of(3)
     estimator.fit(x, labels)
@@ -164,7 +164,7 @@ def test_the_lstm_is_torchs_bidirectional_one_over_packed_sequences() -> None:
     torch.testing.assert_close(ours(x, valid), ours.head(torch.cat([state[-2], state[-1]], 1)))
 
 
-def test_the_lstm_does_not_hear_what_stands_behind_a_clip() -> None:
+def test_the_lstm_does_not_see_what_comes_after_a_clip() -> None:
     network = lstm.build((1, 20, 50), CLASSES, hidden=16).eval()
     x, valid = torch.randn(2, 1, 20, 50), torch.tensor([0.5, 1.0])
     before = network(x, valid)

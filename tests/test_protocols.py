@@ -1,4 +1,4 @@
-"""What every protocol keeps to on made-up clips; what each of them promises beyond that stands in test_protocols_each.py.
+"""What every protocol guarantees, on made-up clips; test_protocols_each.py tests what each one adds.
 
 A new protocol is tested here by its file's being there. `leaky_rows` alone is left out: it breaks on purpose what all
 others keep to.
@@ -63,14 +63,14 @@ def split(name: str, clips: Sequence[Clip], **args: Any) -> Split:
     return cast(Split, parts.entry("protocols", name)(clips, **args))
 
 
-def sides(name: str, clips: Sequence[Clip], **args: Any) -> tuple[tuple[int, ...], ...]:
+def splits(name: str, clips: Sequence[Clip], **args: Any) -> tuple[tuple[int, ...], ...]:
     made = split(name, clips, **args)
-    return tuple(tuple(made.indices(side).tolist()) for side in SPLITS)
+    return tuple(tuple(made.indices(split_name).tolist()) for split_name in SPLITS)
 
 
 def by_id(name: str, clips: Sequence[Clip], **args: Any) -> list[set[tuple[str, str]]]:
-    """The sides as (corpus, id)."""
-    return [{(clips[i].corpus, clips[i].id) for i in side} for side in sides(name, clips, **args)]
+    """The splits as (corpus, id)."""
+    return [{(clips[i].corpus, clips[i].id) for i in split_name} for split_name in splits(name, clips, **args)]
 
 
 def all_folds(name: str, clips: Sequence[Clip], **args: Any) -> list[Split]:
@@ -96,24 +96,24 @@ def refusal(name: str, clips: Sequence[Clip], **args: Any) -> str:
     return str(caught.value)
 
 
-def sides_by(made: Split, clips: Sequence[Clip], key: Callable[[Clip], Hashable]) -> dict[Hashable, set[str]]:
-    """Key → the sides on which clips of that key stand."""
+def splits_by(made: Split, clips: Sequence[Clip], key: Callable[[Clip], Hashable]) -> dict[Hashable, set[str]]:
+    """Key → the splits that have clips with this key."""
     where = defaultdict(set)
-    for side in SPLITS:
-        for i in made.indices(side):
-            where[key(clips[i])].add(side)
+    for split_name in SPLITS:
+        for i in made.indices(split_name):
+            where[key(clips[i])].add(split_name)
     return where
 
 
 def broken(made: Split, clips: Sequence[Clip], field: str) -> list[Hashable]:
-    """Values of a field on the test side and on another one; a sentence is one within its corpus."""
+    """Values of a field in the test split and in another one; a sentence is one within its corpus."""
 
     def key(clip: Clip) -> Hashable:
         value = getattr(clip, field)
         return (clip.corpus, value) if field == "sentence" and value else value
 
     return [
-        value for value, where in sides_by(made, clips, key).items() if value and "test" in where and len(where) > 1
+        value for value, where in splits_by(made, clips, key).items() if value and "test" in where and len(where) > 1
     ]
 
 
@@ -128,23 +128,23 @@ def with_duplicates(clips: Sequence[Clip], pairs: Iterable[tuple[int, int]]) -> 
 @cache
 def fingerprint() -> str:
     """Of every protocol's split."""
-    return hashlib.sha256(repr([sides(name, clips_for(name), split_seed=3) for name in NAMES]).encode()).hexdigest()
+    return hashlib.sha256(repr([splits(name, clips_for(name), split_seed=3) for name in NAMES]).encode()).hexdigest()
 
 
 @ON_PROTOCOLS
 @hypothesis_settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), one=st.integers(8, 12), two=st.integers(0, 8), takes=st.integers(2, 3))
-def test_three_sides_share_out_the_clips(name: str, seed: int, one: int, two: int, takes: int) -> None:
+def test_three_splits_share_the_clips(name: str, seed: int, one: int, two: int, takes: int) -> None:
     two = max(two, 2) if name == "cross_corpus" else two
     clips = voices("one", one, takes) + voices("two", two, takes)
     clips = voices("ravdess", 24, takes) if name == "published_folds" else clips
     made = split(name, clips, split_seed=seed)
-    assert np.concatenate([made.indices(side) for side in SPLITS]).size == len(clips)
-    assert sorted(i for side in SPLITS for i in made.indices(side).tolist()) == list(range(len(clips)))
-    for side in SPLITS:
-        assert made.indices(side).size > 0
-        assert made.indices(side).dtype == np.int64
-        assert (np.diff(made.indices(side)) > 0).all()
+    assert np.concatenate([made.indices(split_name) for split_name in SPLITS]).size == len(clips)
+    assert sorted(i for split_name in SPLITS for i in made.indices(split_name).tolist()) == list(range(len(clips)))
+    for split_name in SPLITS:
+        assert made.indices(split_name).size > 0
+        assert made.indices(split_name).dtype == np.int64
+        assert (np.diff(made.indices(split_name)) > 0).all()
     assert made.train.size >= made.val.size
     assert all(broken(made, clips, field) == [] for field in promises(name))
 
@@ -160,7 +160,7 @@ def test_each_clip_is_tested_in_one_fold_and_every_fold_keeps_the_promise(name: 
         assert sorted(np.concatenate([fold.train, fold.val, fold.test]).tolist()) == list(range(len(clips)))
         assert all(broken(fold, clips, field) == [] for field in promises(name))
         if name not in NOT_STRATIFIED:
-            assert all({clips[i].emotion for i in fold.indices(side)} == set(EMOTIONS) for side in SPLITS)
+            assert all({clips[i].emotion for i in fold.indices(split_name)} == set(EMOTIONS) for split_name in SPLITS)
 
 
 @ON_PROTOCOLS
@@ -174,7 +174,7 @@ def test_a_broken_promise_would_be_seen() -> None:
     """`broken` itself, on a split by clip and on a shared text within one corpus, in two corpora and unknown."""
     assert set(broken(random.split(CLIPS), CLIPS, "speaker")) == {clip.speaker for clip in CLIPS}
     pair = [replace(CLIPS[0], sentence="x"), replace(CLIPS[1], sentence="x")]
-    made = Split(*(np.array(side, dtype=np.int64) for side in ([0], [], [1])))
+    made = Split(*(np.array(split_name, dtype=np.int64) for split_name in ([0], [], [1])))
     assert broken(made, pair, "sentence") == [("one", "x")]
     assert broken(made, [pair[0], replace(pair[1], corpus="two")], "sentence") == []
     assert broken(made, [replace(clip, sentence="") for clip in pair], "sentence") == []
@@ -182,20 +182,20 @@ def test_a_broken_promise_would_be_seen() -> None:
 
 @ON_PROTOCOLS
 def test_one_seed_names_one_split(name: str) -> None:
-    once = sides(name, clips_for(name), split_seed=5)
+    once = splits(name, clips_for(name), split_seed=5)
     np.random.seed(1)  # noqa: NPY002 - that the global generator has no part in it
-    assert sides(name, clips_for(name), split_seed=5) == once
+    assert splits(name, clips_for(name), split_seed=5) == once
 
 
 @ON_PROTOCOLS
 def test_other_seeds_name_other_splits(name: str) -> None:
-    assert len({sides(name, clips_for(name), split_seed=seed) for seed in range(6)}) >= 3
+    assert len({splits(name, clips_for(name), split_seed=seed) for seed in range(6)}) >= 3
 
 
 @ON_PROTOCOLS
 @hypothesis_settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000), order=st.randoms(use_true_random=False))
-def test_splits_do_not_go_by_the_order_of_the_clips(name: str, seed: int, order: Any) -> None:
+def test_splits_do_not_depend_on_the_order_of_the_clips(name: str, seed: int, order: Any) -> None:
     clips = clips_for(name)
     shuffled = list(clips)
     order.shuffle(shuffled)
@@ -216,7 +216,7 @@ def test_names_in_any_letters_sort_by_code_point(name: str) -> None:
 @pytest.mark.parametrize(
     "locales", [["C"], ["de_DE.UTF-8", "sv_SE.UTF-8", "en_US.UTF-8", "C.UTF-8"]], ids=["C", "other"]
 )
-def test_splits_do_not_hang_on_the_process(locales: list[str]) -> None:
+def test_splits_do_not_depend_on_the_process(locales: list[str]) -> None:
     """Nothing goes by Python's string hash, which differs from process to process, nor by the locale."""
     code = f"""
 import locale
@@ -244,7 +244,7 @@ print(test_protocols.fingerprint())
     seed=st.integers(0, 1000),
     pairs=st.lists(st.tuples(st.integers(0, len(CLIPS) - 1), st.integers(0, len(CLIPS) - 1)), max_size=5),
 )
-def test_a_clip_and_its_duplicates_stand_on_one_side(name: str, seed: int, pairs: list[tuple[int, int]]) -> None:
+def test_a_clip_and_its_duplicates_are_in_one_split(name: str, seed: int, pairs: list[tuple[int, int]]) -> None:
     """Five pairs link 15 speakers to no fewer than 10 groups, so that five folds stay possible."""
     clips = with_duplicates(clips_for(name), pairs)
     try:
@@ -253,17 +253,17 @@ def test_a_clip_and_its_duplicates_stand_on_one_side(name: str, seed: int, pairs
         assert name in MAY_REFUSE_COPIES and "recording" in str(error)
         assert any(clips[a].speaker != clips[b].speaker for a, b in pairs)
     else:
-        assert all(len(where) == 1 for where in sides_by(made, clips, lambda clip: clip.content).values())
+        assert all(len(where) == 1 for where in splits_by(made, clips, lambda clip: clip.content).values())
         assert all(broken(made, clips, field) == [] for field in promises(name))
 
 
 @ON_PROTOCOLS
 @pytest.mark.parametrize("copies", [16, 40], ids=["of one speaker", "of three speakers"])
-def test_many_copies_of_one_clip_stand_on_one_side(name: str, copies: int) -> None:
+def test_many_copies_of_one_clip_are_in_one_split(name: str, copies: int) -> None:
     clips = with_duplicates(clips_for(name), [(0, i) for i in range(1, copies)])
     for seed in range(10):
         try:
-            where = sides_by(split(name, clips, split_seed=seed), clips, lambda clip: clip.content)
+            where = splits_by(split(name, clips, split_seed=seed), clips, lambda clip: clip.content)
         except UserError as error:
             assert name in MAY_REFUSE_COPIES and "recording" in str(error) and copies > 16
         else:
@@ -273,11 +273,11 @@ def test_many_copies_of_one_clip_stand_on_one_side(name: str, copies: int) -> No
 @ON_PROTOCOLS
 def test_clips_whose_content_is_not_known_are_no_duplicates(name: str) -> None:
     unknown = [replace(clip, content="") for clip in clips_for(name)]
-    assert sides(name, unknown, split_seed=2) == sides(name, clips_for(name), split_seed=2)
+    assert splits(name, unknown, split_seed=2) == splits(name, clips_for(name), split_seed=2)
 
 
 def test_links_reach_from_clip_to_clip() -> None:
-    """0 and 1 sound alike, 1 and 2 are of one speaker, 3 stands alone and so does 4, whose speaker is not known."""
+    """0 and 1 sound alike, 1 and 2 are of one speaker, 3 is alone, and so is 4, whose speaker is not known."""
     contents, speakers = ["x", "x", "y", "z", "w"], ["a", "b", "b", "c", ""]
     clips = [replace(CLIPS[0], content=c, speaker=s) for c, s in zip(contents, speakers, strict=True)]
     groups = group_ids(clips, [lambda clip: clip.content, lambda clip: clip.speaker]).tolist()

@@ -19,9 +19,9 @@ from test_protocols import (
     broken,
     by_id,
     refusal,
-    sides,
-    sides_by,
     split,
+    splits,
+    splits_by,
     voices,
     with_duplicates,
 )
@@ -33,8 +33,8 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.protocols import SPLITS, Split, published_folds
 
 
-def values(made: Split, side: str, clips: list[Clip], field: str) -> set[str]:
-    return {getattr(clips[i], field) for i in made.indices(side)}
+def values(made: Split, split_name: str, clips: list[Clip], field: str) -> set[str]:
+    return {getattr(clips[i], field) for i in made.indices(split_name)}
 
 
 @pytest.mark.parametrize("name", ["speaker_folds", "random", "text_independent"])
@@ -58,12 +58,12 @@ def test_folds_that_cannot_be_are_refused(name: str, args: dict[str, int], path:
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5])
-def test_no_speaker_stands_on_two_sides_and_each_clip_is_tested_in_one_fold(folds: int) -> None:
+def test_no_speaker_is_in_two_splits_and_each_clip_is_tested_in_one_fold(folds: int) -> None:
     clips = with_duplicates(CLIPS, [(0, 200), (40, 60)])
     tested: list[int] = []
     for fold in range(folds):
         made = split("speaker_folds", clips, folds=folds, fold=fold, split_seed=1)
-        assert all(len(where) == 1 for where in sides_by(made, clips, lambda clip: clip.speaker).values())
+        assert all(len(where) == 1 for where in splits_by(made, clips, lambda clip: clip.speaker).values())
         tested += made.test.tolist()
     assert sorted(tested) == list(range(len(clips)))
 
@@ -87,7 +87,7 @@ def test_speaker_folds_go_by_speaker_and_not_by_clip() -> None:
     """The share that validates is a sixth of what is not tested: of 24 + 4 speakers about 6, 4 and 18."""
     clips = voices("ravdess", 24) + voices("savee", 4)
     made = split("speaker_folds", clips)
-    count = {side: len(values(made, side, clips, "speaker")) for side in SPLITS}
+    count = {split_name: len(values(made, split_name, clips, "speaker")) for split_name in SPLITS}
     assert count["test"] in (5, 6)
     assert count["val"] in (3, 4, 5)
 
@@ -104,7 +104,7 @@ def test_speakers_that_duplicates_link_count_as_one() -> None:
     [voices("one", 3), voices("one", 6)[::5], voices("one", 3)[:3], voices("one", 1)[:1]],
     ids=["three speakers", "few clips", "three clips", "one clip"],
 )
-def test_too_little_for_three_sides_is_refused_or_split_but_does_not_crash(
+def test_too_little_for_three_splits_is_refused_or_split_but_does_not_crash(
     name: str, clips: list[Clip], fold: int
 ) -> None:
     folds = {"folds": 2 if len(clips) > 40 else 5} if name == "speaker_folds" else {}
@@ -113,7 +113,7 @@ def test_too_little_for_three_sides_is_refused_or_split_but_does_not_crash(
     except UserError as error:
         assert str(error).startswith("protocol.")
     else:
-        assert all(made.indices(side).size for side in SPLITS)
+        assert all(made.indices(split_name).size for split_name in SPLITS)
 
 
 # ---------------------------------------------------------------- paper_random
@@ -123,11 +123,11 @@ def test_paper_random_is_90_5_5_of_the_papers_clips() -> None:
     clips = voices("ravdess", 24, 8)[:1440] + voices("savee", 4, 15)
     assert len(clips) == 1920
     made = split("paper_random", clips)
-    assert [made.indices(side).size for side in SPLITS] == [1728, 96, 96]
-    assert {frozenset(where) for where in sides_by(made, clips, lambda clip: clip.corpus).values()} == {
+    assert [made.indices(split_name).size for split_name in SPLITS] == [1728, 96, 96]
+    assert {frozenset(where) for where in splits_by(made, clips, lambda clip: clip.corpus).values()} == {
         frozenset(SPLITS)
     }
-    assert any(len(where) > 1 for where in sides_by(made, clips, lambda clip: clip.speaker).values())
+    assert any(len(where) > 1 for where in splits_by(made, clips, lambda clip: clip.speaker).values())
 
 
 def test_paper_random_is_not_stratified() -> None:
@@ -160,10 +160,10 @@ def test_shares_and_seeds_that_cannot_be_are_refused(args: dict[str, Any]) -> No
     ("name", "digest"), [("paper_random", "8bf77a524d80e93c"), ("speaker_folds", "66677b1f0f096bfe")]
 )
 def test_the_splits_of_earlier_runs_are_kept(name: str, digest: str) -> None:
-    """Published figures were trained on them (numpy 2.4, scikit-learn 1.9); the corpora stand in the order of settings."""
+    """Published figures were trained on them (numpy 2.4, scikit-learn 1.9); the corpora are in the order of the settings."""
     clips = sorted(voices("zeta", 12, 3), key=lambda c: (c.speaker, c.id))
     clips += sorted(voices("alpha", 5), key=lambda c: (c.speaker, c.id))
-    found = [sides(name, clips, split_seed=seed) for seed in range(5)]
+    found = [splits(name, clips, split_seed=seed) for seed in range(5)]
     assert hashlib.sha256(repr(found).encode()).hexdigest()[:16] == digest
 
 
@@ -177,7 +177,7 @@ def test_random_folds_hold_their_share_of_every_corpus_and_emotion() -> None:
         assert all(kinds["two", emotion] in (2, 3) for emotion in EMOTIONS)  # of 12
 
 
-def test_random_has_speakers_and_sentences_on_all_sides() -> None:
+def test_random_has_speakers_and_sentences_in_all_splits() -> None:
     made = split("random", CLIPS)
     for field in ("speaker", "sentence"):
         assert len(broken(made, CLIPS, field)) > 10
@@ -194,8 +194,8 @@ def test_each_speaker_is_tested_in_the_fold_of_its_number() -> None:
 
 
 def test_a_named_speaker_wins_over_the_number_and_is_the_same_split() -> None:
-    named = sides("one_speaker_out", CLIPS, speaker="two-03", fold=1, split_seed=4)
-    assert named == sides("one_speaker_out", CLIPS, fold=11, split_seed=4)
+    named = splits("one_speaker_out", CLIPS, speaker="two-03", fold=1, split_seed=4)
+    assert named == splits("one_speaker_out", CLIPS, fold=11, split_seed=4)
 
 
 def test_speakers_who_share_a_recording_are_tested_together() -> None:
@@ -203,7 +203,7 @@ def test_speakers_who_share_a_recording_are_tested_together() -> None:
     made = all_folds("one_speaker_out", clips)
     assert len(made) == 14
     assert values(made[0], "test", clips, "speaker") == {"one-01", "one-02"}
-    assert sides("one_speaker_out", clips, speaker="one-02") == sides("one_speaker_out", clips, fold=0)
+    assert splits("one_speaker_out", clips, speaker="one-02") == splits("one_speaker_out", clips, fold=0)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_every_list_that_is_shipped_is_tested_here() -> None:
     assert sorted(file.stem for file in folder.iterdir()) == sorted(FOLDS)
 
 
-def test_the_seed_draws_the_validation_side_only() -> None:
+def test_the_seed_draws_the_validation_split_only() -> None:
     made = [split("published_folds", ACTORS, split_seed=seed) for seed in range(4)]
     assert len({tuple(fold.test.tolist()) for fold in made}) == 1
     assert len({tuple(fold.val.tolist()) for fold in made}) > 1
@@ -281,7 +281,7 @@ def test_what_a_list_does_not_fit_is_refused(clips: list[Clip], args: dict[str, 
 def test_copies_within_a_published_fold_are_no_trouble() -> None:
     clips = with_duplicates(ACTORS, [(0, 3 * 16), (16, 4 * 16)])  # actors 1 and 4, 2 and 5
     made = split("published_folds", clips, fold=0)
-    assert len(sides_by(made, clips, lambda clip: clip.content)[clips[16].content]) == 1
+    assert len(splits_by(made, clips, lambda clip: clip.content)[clips[16].content]) == 1
 
 
 LIST = """\
@@ -315,7 +315,7 @@ def test_a_list_of_ones_own_is_one_file(tmp_path: Path, monkeypatch: pytest.Monk
         ("one-01", "1", "speakers.0.0"),
     ],
 )
-def test_a_faulty_list_is_told_by_file_and_place(
+def test_a_faulty_list_is_reported_by_file_and_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
 ) -> None:
     own_list(tmp_path, monkeypatch, LIST.replace(old, new))
@@ -349,14 +349,14 @@ SAVEE = nested("savee", 4, {emotion: 30 if emotion == "neutral" else 15 for emot
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_two_sentences_and_120_leave_every_emotion_and_corpus_on_all_sides(seed: int) -> None:
+def test_two_sentences_and_120_leave_every_emotion_and_corpus_in_all_splits(seed: int) -> None:
     clips = RAVDESS + SAVEE
     made = all_folds("text_independent", clips, split_seed=seed)
     assert len(made) == 2
     for fold in made:
         assert broken(fold, clips, "sentence") == []
-        for side in SPLITS:
-            assert {(clips[i].corpus, clips[i].emotion) for i in fold.indices(side)} == {
+        for split_name in SPLITS:
+            assert {(clips[i].corpus, clips[i].emotion) for i in fold.indices(split_name)} == {
                 (clip.corpus, clip.emotion) for clip in clips
             }
 
@@ -364,7 +364,9 @@ def test_two_sentences_and_120_leave_every_emotion_and_corpus_on_all_sides(seed:
 def test_validation_has_sentences_of_its_own_where_there_are_enough_and_only_there() -> None:
     clips = RAVDESS + SAVEE
     made = split("text_independent", clips)
-    texts = {side: {(clips[i].corpus, clips[i].sentence) for i in made.indices(side)} for side in SPLITS}
+    texts = {
+        split_name: {(clips[i].corpus, clips[i].sentence) for i in made.indices(split_name)} for split_name in SPLITS
+    }
     shared = texts["train"] & texts["val"]
     assert {corpus for corpus, _ in shared} == {"ravdess"}
     assert len(shared) == 1
@@ -421,7 +423,7 @@ def test_the_same_text_in_another_corpus_is_another_sentence() -> None:
 def test_copies_in_two_corpora_tie_their_sentences_together() -> None:
     clips = with_duplicates(CLIPS, [(0, 150)])
     for made in all_folds("text_independent", clips):
-        where = sides_by(made, clips, lambda clip: (clip.corpus, clip.sentence))
+        where = splits_by(made, clips, lambda clip: (clip.corpus, clip.sentence))
         first, second = (where[clips[i].corpus, clips[i].sentence] for i in (0, 150))
         assert ("test" in first) == ("test" in second)
 
@@ -437,20 +439,20 @@ def test_each_corpus_is_left_out_in_the_fold_of_its_number() -> None:
     assert [values(fold, "test", clips, "corpus") for fold in made] == [{"one"}, {"third"}, {"two"}]
     for fold in made:
         assert broken(fold, clips, "corpus") == broken(fold, clips, "speaker") == []
-        assert all(values(fold, side, clips, "emotion") == set(EMOTIONS[2:6]) for side in SPLITS)
+        assert all(values(fold, split_name, clips, "emotion") == set(EMOTIONS[2:6]) for split_name in SPLITS)
         assert values(fold, "train", clips, "speaker").isdisjoint(values(fold, "val", clips, "speaker"))
 
 
-def test_only_clips_of_shared_emotions_stand_on_a_side_and_all_of_them_do() -> None:
+def test_only_clips_of_shared_emotions_are_in_a_split_and_all_of_them_are() -> None:
     clips = CLIPS + THIRD
     made = split("cross_corpus", clips, test=["third"])
-    kept = sorted(i for side in SPLITS for i in made.indices(side).tolist())
+    kept = sorted(i for split_name in SPLITS for i in made.indices(split_name).tolist())
     assert kept == [i for i, clip in enumerate(clips) if clip.emotion in EMOTIONS[2:6]]
 
 
-def test_corpora_that_are_named_nowhere_stand_on_no_side() -> None:
+def test_corpora_that_are_not_named_are_in_no_split() -> None:
     made = split("cross_corpus", CLIPS + THIRD, test=["two"], train=["one"])
-    assert sorted(i for side in SPLITS for i in made.indices(side).tolist()) == list(range(len(CLIPS)))
+    assert sorted(i for split_name in SPLITS for i in made.indices(split_name).tolist()) == list(range(len(CLIPS)))
 
 
 def test_a_named_corpus_wins_and_may_be_written_without_brackets() -> None:
@@ -458,7 +460,7 @@ def test_a_named_corpus_wins_and_may_be_written_without_brackets() -> None:
         settings.load("resnet_aug", ["protocol=cross_corpus", f"protocol.test={text}"]) for text in ("two", "[two]")
     ]
     assert written[0].signature() == written[1].signature()
-    assert sides("cross_corpus", CLIPS, **written[0].protocol.args) == sides("cross_corpus", CLIPS, fold=1)
+    assert splits("cross_corpus", CLIPS, **written[0].protocol.args) == splits("cross_corpus", CLIPS, fold=1)
     both = split("cross_corpus", CLIPS + THIRD, test=["two", "third"])
     assert values(both, "test", CLIPS + THIRD, "corpus") == {"two", "third"}
 

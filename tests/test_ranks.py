@@ -1,10 +1,10 @@
-"""Which ranks a run has, from the variables that torchrun and srun set; and what is told where they contradict the settings."""
+"""Which ranks a run has, from the variables that torchrun and srun set; and the message if they contradict the settings."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import finished, start
+from processes import finished, start_interpreter
 
 from emotion_lightning.config import ranks
 from emotion_lightning.config.ranks import Ranks
@@ -62,7 +62,7 @@ def test_ranks_are_what_the_starter_says(
         (BATCH_SCRIPT, 1, "put srun before the command"),
     ],
 )
-def test_a_contradiction_is_told(
+def test_a_contradiction_is_reported(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], devices: int, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -76,7 +76,7 @@ def test_errors_of_ranks_other_than_zero_say_whose_they_are(monkeypatch: pytest.
     assert ranks.with_rank("no corpus").startswith("rank 3 on ")
 
 
-def test_a_batch_that_ranks_cannot_share_is_told_and_leaves_no_run(
+def test_a_batch_that_ranks_cannot_share_is_reported_and_leaves_no_run(
     tmp_path: Path, demo_data: Path, refusal: Callable[..., str]
 ) -> None:
     corpus = ("corpora.demo.speakers=4", "corpora.demo.takes=1", f"data.cache={demo_data}")
@@ -101,5 +101,5 @@ def test_a_study_on_several_ranks_is_refused(tmp_path: Path, refusal: Callable[.
 
 def test_a_refusal_by_a_process_of_its_own_has_status_2(tmp_path: Path) -> None:
     """The other refusals here are in this process."""
-    said = finished(start(tmp_path, "train", "demo", **BATCH_SCRIPT), 2)
+    said = finished(start_interpreter(tmp_path, "train", "demo", **BATCH_SCRIPT), 2)
     assert "put srun before the command" in said and len(said.strip().splitlines()) == 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import REPOSITORY, finished, has_checkpoint, runs, start, until
+from processes import REPOSITORY, finished, has_checkpoint, runs, start, start_interpreter, until
 from test_run_study import STUDY, prepared, statuses, table
 
 from emotion_lightning.errors import UserError
@@ -86,7 +86,7 @@ def cluster(one_thread: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes
 
 
 def on_node(nodes: Nodes, address: str, folder: Path) -> list[str]:
-    """Ids of runs that stand as RUNNING in a process of that node and have an epoch behind them."""
+    """Ids of runs that are RUNNING in a process of that node and have finished an epoch."""
     if not (folder / "mlruns" / ".ready").exists():
         return []
     pids = {str(process.pid) for process in nodes.processes(address)}
@@ -104,7 +104,7 @@ def test_a_study_whose_node_is_killed_ends_with_the_table_of_one_on_processes(
     cluster: Nodes, tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local, folder = (prepared(tmp_path / name, demo_data, LONG) for name in ("local", "cluster"))
-    process = start(folder, "study", "tiny", "--engine", "ray")
+    process = start_interpreter(folder, "study", "tiny", "--engine", "ray")
     until(lambda: on_node(cluster, "127.0.0.3", folder), process, PATIENCE)
     (killed,) = on_node(cluster, "127.0.0.3", folder)
     cluster.kill("127.0.0.3")
@@ -117,7 +117,7 @@ def test_a_study_whose_node_is_killed_ends_with_the_table_of_one_on_processes(
     finished(start(local, "study", "tiny", "--jobs", "2"))
     assert table(folder) == table(local)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.2:1")  # a study that is complete needs no cluster
-    finished(start(folder, "study", "tiny", "--engine", "ray"))
+    finished(start_interpreter(folder, "study", "tiny", "--engine", "ray"))
     assert {run.info.run_id for run in runs(folder)} == found.keys()
 
 
@@ -126,14 +126,14 @@ def test_a_study_killed_on_a_cluster_leaves_nothing_that_writes_and_goes_on_ther
     cluster: Nodes, tmp_path: Path, demo_data: Path
 ) -> None:
     folder = prepared(tmp_path, demo_data, {**LONG, "protocols": {"paper_random": None}})
-    process = start(folder, "study", "tiny", "--engine", "ray", "--jobs", "1")
+    process = start_interpreter(folder, "study", "tiny", "--engine", "ray", "--jobs", "1")
     until(lambda: has_checkpoint(folder), process, PATIENCE)
     (worker,) = running(folder)
     left = psutil.Process(int(worker.split()[0]))
     process.kill()
     process.communicate()
     assert psutil.wait_procs([left], 60)[1] == []
-    finished(start(folder, "study", "tiny", "--engine", "ray", "--jobs", "1"))
+    finished(start_interpreter(folder, "study", "tiny", "--engine", "ray", "--jobs", "1"))
     assert statuses(folder) == {"FINISHED": 2}
 
 
@@ -142,7 +142,7 @@ def test_ctrl_c_ends_the_runs_as_killed_and_the_cluster_of_this_machine(
     one_thread: None, tmp_path: Path, demo_data: Path
 ) -> None:
     folder = prepared(tmp_path, demo_data, ENDLESS)
-    process = start(folder, "study", "tiny", "--engine", "ray", "--jobs", "2")
+    process = start_interpreter(folder, "study", "tiny", "--engine", "ray", "--jobs", "2")
     until(lambda: len(list((folder / "mlruns" / "checkpoints").glob("*/last.ckpt"))) == 2, process, PATIENCE)
     children = psutil.Process(process.pid).children(recursive=True)
     assert {c.laddr.ip.removeprefix("::ffff:") for child in children for c in listening(child)} == {"127.0.0.1"}
@@ -154,11 +154,11 @@ def test_ctrl_c_ends_the_runs_as_killed_and_the_cluster_of_this_machine(
 
 
 @pytest.mark.slow
-def test_a_run_whose_process_dies_on_a_cluster_is_started_once_more_and_then_told(
+def test_a_run_whose_process_dies_on_a_cluster_is_started_once_more_and_then_reported(
     cluster: Nodes, tmp_path: Path, demo_data: Path
 ) -> None:
     folder = prepared(tmp_path, demo_data, {**ENDLESS, "protocols": {"paper_random": None}})
-    process = start(folder, "study", "tiny", "--engine", "ray")
+    process = start_interpreter(folder, "study", "tiny", "--engine", "ray")
     seen: set[str] = set()
     for _ in range(2):
         until(lambda: running(folder) - seen, process, PATIENCE)
@@ -172,7 +172,7 @@ def test_a_run_whose_process_dies_on_a_cluster_is_started_once_more_and_then_tol
 
 
 def running(folder: Path) -> set[str]:
-    """Of the processes in which a run stands as RUNNING, "pid second-of-start"."""
+    """The processes with a RUNNING run, each as "pid second-of-start"."""
     if not (folder / "mlruns" / ".ready").exists():
         return set()
     return {run.data.tags["machine/process"] for run in runs(folder) if run.info.status == "RUNNING"}
@@ -193,18 +193,18 @@ def test_a_node_with_other_code_is_refused_before_anything_is_run(
     (tmp_path / "other" / "emotion_lightning" / "data" / "access_log.py").open("a").write("# newer\n")
     cluster.start("127.0.0.4", tmp_path / "other")
     folder = prepared(tmp_path / "study", demo_data)
-    said = finished(start(folder, "study", "tiny", "--engine", "ray"), 2)
+    said = finished(start_interpreter(folder, "study", "tiny", "--engine", "ray"), 2)
     assert "node 127.0.0.4 has another version of emotion_lightning installed" in said and "Traceback" not in said
     assert not runs(folder)
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_told_in_one_line(
+def test_a_cluster_that_is_not_there_is_reported_in_one_line(
     one_thread: None, tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = prepared(tmp_path, demo_data)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.2:1")
-    said = finished(start(folder, "study", "tiny", "--engine", "ray"), 2)
+    said = finished(start_interpreter(folder, "study", "tiny", "--engine", "ray"), 2)
     assert (
         said.startswith("error: RAY_ADDRESS=127.0.0.2:1: no Ray cluster can be joined there")
         and said.count("\n") == 1

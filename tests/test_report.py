@@ -144,7 +144,7 @@ def test_what_is_missing_says_why(filled: Path) -> None:
     assert all(cell for line in main for cell in line)
 
 
-def test_published_figures_stand_beside_with_what_differs(filled: Path) -> None:
+def test_published_figures_are_listed_with_what_differs(filled: Path) -> None:
     lines = rows(collect("made_up"))
     assert [tables.published(row) for row in lines] == [
         "acc. 51.7, F1 50.9*",
@@ -211,7 +211,7 @@ def test_arms_and_single_runs_are_compared(filled: Path) -> None:
         ("ffffffff", "svm", None, "no study has both arms, ffffffff and svm"),
     ],
 )
-def test_what_cannot_be_compared_is_told(filled: Path, a: str, b: str, study: str | None, message: str) -> None:
+def test_what_cannot_be_compared_is_reported(filled: Path, a: str, b: str, study: str | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         paired(a, b, study)
 

@@ -1,4 +1,4 @@
-"""Augmentations that make rows before training: what they make, where it is kept, and on which side it stands."""
+"""Augmentations that make rows before training: what they make, where it is kept, and in which split it is."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -120,15 +120,17 @@ def test_slices_that_cannot_be_are_refused(override: str) -> None:
         settings.load("svm", ["augment.slices=", f"augment.slices.{override}"])
 
 
-def test_rows_of_a_training_clip_train_and_others_are_on_no_side(demo_data: Path) -> None:
+def test_rows_of_a_training_clip_train_and_others_are_in_no_split(demo_data: Path) -> None:
     made = data(demo_data, {"name": "speaker_folds", "folds": 3}, copies={})
     plain = data(demo_data, {"name": "speaker_folds", "folds": 3})
-    kinds = {side: Counter(made.clips[i].variant for i in made.split.indices(side)) for side in SPLITS}
+    kinds = {
+        split_name: Counter(made.clips[i].variant for i in made.split.indices(split_name)) for split_name in SPLITS
+    }
     assert kinds["val"] == {"": len(plain.split.val)} and kinds["test"] == {"": len(plain.split.test)}
     assert kinds["train"] == dict.fromkeys(["", "noise", "pitch", "noise+pitch"], len(plain.split.train))
-    for side in SPLITS:  # the very clips that stand there without rows
-        recorded = {made.clips[i].id for i in made.split.indices(side) if not made.clips[i].variant}
-        assert recorded == {plain.clips[i].id for i in plain.split.indices(side)}
+    for split_name in SPLITS:  # the very clips that stand there without rows
+        recorded = {made.clips[i].id for i in made.split.indices(split_name) if not made.clips[i].variant}
+        assert recorded == {plain.clips[i].id for i in plain.split.indices(split_name)}
 
 
 def test_a_rows_features_are_those_of_its_waveform_and_the_first_row_is_the_clip(demo_data: Path) -> None:
@@ -145,7 +147,7 @@ def test_a_rows_features_are_those_of_its_waveform_and_the_first_row_is_the_clip
         torch.testing.assert_close(made.gather(torch.tensor([row]), cpu).stored, alone, atol=0.01, rtol=1e-4)
 
 
-def test_rows_are_made_once_and_hang_on_no_other_clip(demo_data: Path, tmp_path: Path) -> None:
+def test_rows_are_made_once_and_depend_on_no_other_clip(demo_data: Path, tmp_path: Path) -> None:
     first = data(demo_data, {"name": "random"}, copies={})
     places = sorted(demo_data.glob("rows-*"))
     data(demo_data, {"name": "speaker_folds"}, copies={})
@@ -158,16 +160,18 @@ def test_rows_are_made_once_and_hang_on_no_other_clip(demo_data: Path, tmp_path:
     assert np.abs(again["noise"] - first.waveform(5)).max() < 1e-3 * np.abs(again["noise"]).max()
 
 
-def test_leaky_rows_puts_rows_of_one_clip_on_both_sides_and_only_when_told_to(demo_data: Path) -> None:
+def test_leaky_rows_puts_rows_of_one_clip_in_two_splits_only_if_set(demo_data: Path) -> None:
     with pytest.raises(UserError, match=r"protocol\.i_know_this_leaks") as refused:
         data(demo_data, {"name": "leaky_rows"}, copies={})
     assert "\n" not in str(refused.value)
-    told = {"name": "leaky_rows", "i_know_this_leaks": True}
-    made = data(demo_data, told, copies={})
-    assert sum(len(made.split.indices(side)) for side in SPLITS) == 4 * 128 == len(made.clips)
+    allowed = {"name": "leaky_rows", "i_know_this_leaks": True}
+    made = data(demo_data, allowed, copies={})
+    assert sum(len(made.split.indices(split_name)) for split_name in SPLITS) == 4 * 128 == len(made.clips)
     train, test = ({made.clips[i].id.split("#")[0] for i in made.split.indices(s)} for s in ("train", "test"))
     assert len(test & train) > 0.9 * len(test)
-    assert experiment(demo_data, told).is_leaky and experiment(demo_data, told).title_prefix == "DEMO · LEAKY · "
+    assert (
+        experiment(demo_data, allowed).is_leaky and experiment(demo_data, allowed).title_prefix == "DEMO · LEAKY · "
+    )
     assert experiment(demo_data, {"name": "random"}).title_prefix == "DEMO · "
 
 

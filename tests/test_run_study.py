@@ -3,7 +3,6 @@
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections import Counter
 from contextlib import suppress
@@ -13,7 +12,17 @@ import psutil
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
-from processes import REPOSITORY, copy_ready_store, finished, has_checkpoint, runs, start, until
+from processes import (
+    REPOSITORY,
+    Command,
+    copy_ready_store,
+    finished,
+    has_checkpoint,
+    runs,
+    start,
+    start_interpreter,
+    until,
+)
 
 TINY = {
     "corpora": {"demo": {"speakers": 4, "takes": 1}},
@@ -128,7 +137,7 @@ def test_a_study_killed_at_three_random_moments_ends_with_the_table_of_an_unbrok
 @pytest.mark.slow
 def test_ctrl_c_ends_the_runs_as_killed_and_says_how_to_go_on(tmp_path: Path, demo_data: Path) -> None:
     folder = prepared(tmp_path, demo_data, {**STUDY, "arms": {"tiny_cnn": {"set": {"fit.stages.main.epochs": 500}}}})
-    process = start(folder, "study", "tiny", "--jobs", "2")
+    process = start_interpreter(folder, "study", "tiny", "--jobs", "2")
     until(lambda: len(list((folder / "mlruns" / "checkpoints").glob("*/last.ckpt"))) == 2, process)
     process.send_signal(signal.SIGINT)
     said = finished(process, 130)
@@ -184,7 +193,7 @@ def test_two_studies_at_once_are_refused(tmp_path: Path, demo_data: Path) -> Non
     folder = prepared(tmp_path, demo_data, {**STUDY, "arms": {"tiny_cnn": {"set": {"fit.stages.main.epochs": 500}}}})
     first = start(folder, "study", "tiny")
     until(lambda: has_checkpoint(folder), first)
-    assert "study tiny is being run here already" in finished(start(folder, "study", "tiny"), 2)
+    assert "study tiny is already running in this folder" in finished(start(folder, "study", "tiny"), 2)
     first.terminate()
     finished(first, 143)
 
@@ -237,7 +246,7 @@ def count_finished(folder: Path) -> int:
     return statuses(folder)["FINISHED"] if (folder / "mlruns" / ".ready").exists() else 0
 
 
-def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def workers(process: Command) -> list[psutil.Process]:
     """Runs that the last kill left RUNNING say nothing of this process: it works once it has workers."""
     found = []
     with suppress(psutil.NoSuchProcess):  # one that has just ended

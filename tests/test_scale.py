@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import finished, has_checkpoint, runs, start, until
+from processes import finished, has_checkpoint, runs, start, start_interpreter, until
 from test_train_processes import figures_of, write_small
 
 pytestmark = pytest.mark.slow
@@ -39,8 +39,8 @@ def torchrun(*options: str) -> tuple[str, ...]:
 
 
 def by_torchrun(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
-    by = torchrun(f"--master-port={free_port()}", "--nproc-per-node=2")
-    return [start(folder, *words, by=by, **ONE_CORE)]
+    launcher = torchrun(f"--master-port={free_port()}", "--nproc-per-node=2")
+    return [start_interpreter(folder, *words, launcher=launcher, **ONE_CORE)]
 
 
 def by_two_torchruns(folder: Path, *words: str, second: Path | None = None) -> list[subprocess.Popen[str]]:
@@ -48,8 +48,8 @@ def by_two_torchruns(folder: Path, *words: str, second: Path | None = None) -> l
     common = (f"--master-port={free_port()}", "--nnodes=2", "--nproc-per-node=1")
     other = torchrun(*common, "--node-rank=1", "--local-addr=127.0.0.2")
     return [
-        start(folder, *words, by=torchrun(*common, "--node-rank=0"), **ONE_CORE),
-        start(second or folder, *words, by=other, **ONE_CORE),
+        start_interpreter(folder, *words, launcher=torchrun(*common, "--node-rank=0"), **ONE_CORE),
+        start_interpreter(second or folder, *words, launcher=other, **ONE_CORE),
     ]
 
 
@@ -70,11 +70,13 @@ def by_srun(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
         "MASTER_ADDR": "127.0.0.1",  # there is no machine n1
         "MASTER_PORT": str(free_port()),
     }
-    return [start(folder, *words, **variables, SLURM_PROCID=rank, SLURM_NODEID=rank) for rank in ("0", "1")]
+    return [
+        start_interpreter(folder, *words, **variables, SLURM_PROCID=rank, SLURM_NODEID=rank) for rank in ("0", "1")
+    ]
 
 
 def by_lightning(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
-    return [start(folder, *words, "fit.devices=2", **ONE_CORE)]
+    return [start_interpreter(folder, *words, "fit.devices=2", **ONE_CORE)]
 
 
 def gone(process: psutil.Process) -> bool:

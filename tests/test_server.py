@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from processes import finished, has_checkpoint, runs, start, until
+from processes import Command, finished, has_checkpoint, runs, start, until
 from servers import Server, free_port, postgres, programs
 from test_run_study import STUDY, prepared, table
 from test_train_processes import write_small
@@ -50,7 +49,7 @@ def up(server: Server) -> Server:
     return server
 
 
-def at(server: Server, folder: Path, *words: str, **variables: str) -> subprocess.Popen[str]:
+def at(server: Server, folder: Path, *words: str, **variables: str) -> Command:
     return start(folder, *words, MLFLOW_TRACKING_URI=server.uri, **variables)
 
 
@@ -215,7 +214,7 @@ def test_a_study_its_report_and_a_comparison_work_at_the_server(up: Server, tmp_
 
 
 @pytest.mark.parametrize("words", ["train small.yaml", "study tiny", "report tiny", "compare a b", "import-run x"])
-def test_a_server_that_is_away_is_told_of_in_one_line(
+def test_a_server_that_does_not_answer_is_reported_in_one_line(
     tmp_path: Path, demo_data: Path, refusal: Callable[..., str], words: str
 ) -> None:
     write_small(prepared(tmp_path, demo_data, store=False), demo_data, store=False)

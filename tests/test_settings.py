@@ -98,7 +98,7 @@ def test_an_experiment_says_only_what_differs_from_its_base() -> None:
     assert list(third.augment) == ["image_transforms"]
 
 
-def test_a_base_beside_the_file_goes_before_a_shipped_one_of_its_name() -> None:
+def test_a_base_next_to_the_file_precedes_a_shipped_one_of_its_name() -> None:
     written("resnet_aug", WHOLE)
     assert settings.load(written("child", "base: resnet_aug\n")).model.args["backbone"] == "resnet18"
 
@@ -252,11 +252,11 @@ def test_a_broken_override_is_refused_and_shown(override: str) -> None:
         ("? [a]\n: 1", "not YAML: "),
     ],
 )
-def test_a_fault_in_a_file_is_told_with_the_file(text: str, expected: str) -> None:
+def test_a_fault_in_a_file_is_reported_with_the_file(text: str, expected: str) -> None:
     assert refusal(written("mine", f"base: resnet_aug\n{text}\n")).startswith(f"mine.yaml: {expected}")
 
 
-def test_a_fault_in_a_base_is_told_with_the_base() -> None:
+def test_a_fault_in_a_base_is_reported_with_the_base() -> None:
     written("below", WHOLE + "seeed: 1\n")
     assert (
         refusal(written("above", "base: below\nseed: 1\n"))
@@ -264,7 +264,7 @@ def test_a_fault_in_a_base_is_told_with_the_base() -> None:
     )
 
 
-def test_several_faults_are_told_at_once_one_to_a_line() -> None:
+def test_several_faults_are_reported_at_once_one_to_a_line() -> None:
     with pytest.raises(UserError) as caught:
         settings.load("resnet_aug", ["sead=1", "fit.devices=two"])
     assert {line.split(":")[1].strip() for line in str(caught.value).splitlines()} == {"sead", "fit.devices"}
@@ -301,13 +301,13 @@ def test_an_unknown_experiment_is_refused_with_the_nearest_name() -> None:
 
 
 @pytest.mark.parametrize("base", ["nix", "my_base", "below.yaml"])
-def test_a_missing_base_is_told_with_the_file_that_asks_for_it(base: str) -> None:
+def test_a_missing_base_is_reported_with_the_file_that_asks_for_it(base: str) -> None:
     message = refusal(written("mine", f"base: {base}\n"))
     assert message.startswith("mine.yaml: base: ")
     assert f"'{base}'" in message
 
 
-def test_a_missing_base_of_a_base_is_told_with_the_base() -> None:
+def test_a_missing_base_of_a_base_is_reported_with_the_base() -> None:
     written("below", "base: nix\n")
     assert refusal(written("above", "base: below\n")).startswith("below.yaml: base: no experiment named 'nix'")
 
@@ -392,7 +392,7 @@ def one_changed(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
                 pass
 
 
-def test_the_signature_tells_all_settings_apart_but_those_of_the_machine() -> None:
+def test_the_signature_differs_for_all_settings_but_those_of_the_machine() -> None:
     experiment = settings.load("resnet_aug")
     signatures = {path: other.signature() for path, other in one_changed(experiment)}
     fixed = {"protocol.name", "features.name", "model.name"}  # another part does not take these arguments
@@ -405,7 +405,7 @@ def test_the_signature_tells_all_settings_apart_but_those_of_the_machine() -> No
     "override",
     ["protocol=speaker_folds", "features=mfcc", "model=small_cnn", "augment.mixup=off", "emotions.calm=neutral"],
 )
-def test_the_signature_tells_parts_apart(override: str) -> None:
+def test_the_signature_differs_for_parts(override: str) -> None:
     assert (
         settings.load("resnet_scratch", ["fit.stages.main.size="]).signature()
         != settings.load("resnet_aug", [override]).signature()
@@ -423,7 +423,7 @@ def test_the_signature_is_of_the_content_and_not_of_the_file() -> None:
     assert based.signature() == one.signature()
 
 
-def test_the_signature_does_not_hang_on_the_order_of_arguments() -> None:
+def test_the_signature_does_not_depend_on_the_order_of_arguments() -> None:
     one = WHOLE.replace("{max_rotate: 3.0}", "{max_rotate: 3.0, p: 0.5}")
     other = WHOLE.replace("{max_rotate: 3.0}", "{p: 0.5, max_rotate: 3.0}").replace(
         "{name: timm_backbone, backbone: resnet18, weights: none}",
@@ -432,7 +432,7 @@ def test_the_signature_does_not_hang_on_the_order_of_arguments() -> None:
     assert settings.load(written("one", one)).signature() == settings.load(written("other", other)).signature()
 
 
-def test_the_signature_hangs_on_the_order_of_stages_and_augmentations() -> None:
+def test_the_signature_depends_on_the_order_of_stages_and_augmentations() -> None:
     """Stages run, and augmentations apply, in the order of the YAML."""
 
     def signature(stages: tuple[str, str], augmentations: tuple[str, str]) -> str:

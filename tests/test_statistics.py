@@ -78,12 +78,12 @@ def test_score_is_scikit_learns_also_with_absent_classes_and_many_at_once(labell
         assert score(confusions[1, 2], metric) == pytest.approx(expected[metric][1, 2])
 
 
-def test_a_metric_that_is_none_is_told() -> None:
+def test_an_unknown_metric_is_reported() -> None:
     with pytest.raises(ValueError, match="no metric 'wer'; there are: accuracy, f1, uar"):
         score(np.eye(2, dtype=np.int64), "wer")
 
 
-def test_by_speaker_counts_every_clip_once_for_each_time_it_stands() -> None:
+def test_by_speaker_counts_every_clip_once_for_each_time_it_occurs() -> None:
     tested = Arm(np.array([0, 1, 1, 0, 0]), np.array([0, 1, 0, 1, 1]), np.array(["b", "a", "a", "b", "b"]), 3)
     a, b = by_speaker(tested).tolist()
     assert a == [[0, 0, 0], [1, 1, 0], [0, 0, 0]]
@@ -129,7 +129,7 @@ def test_the_paired_interval_covers_a_known_difference_and_is_the_narrower_for_p
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_paired_with_itself_the_difference_is_nothing_and_the_arms_change_sides_with_the_sign(metric: str) -> None:
+def test_paired_with_itself_the_difference_is_nothing_and_swapping_the_arms_changes_the_sign(metric: str) -> None:
     a, b = study(np.random.default_rng(1), (0.0, 0.2))
     assert paired_interval(a, a, metric) == (0.0, 0.0, 0.0)
     forth, back = paired_interval(a, b, metric), paired_interval(b, a, metric)

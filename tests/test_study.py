@@ -1,4 +1,4 @@
-"""A study's YAML: what its cells are, and how a fault in it is told."""
+"""A study's YAML: its cells, and the messages for its errors."""
 
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def test_an_arm_may_have_fewer_runs(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_fault_is_told_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_a_fault_is_reported_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert BASE.count(old) == 1
     with pytest.raises(UserError) as caught:
         study.cells(loaded(tmp_path, BASE.replace(old, new)))

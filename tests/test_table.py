@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from corpus_files import TABLE_FILES, TABLE_ROWS, opened, put, told, touch, write
+from corpus_files import TABLE_FILES, TABLE_ROWS, fields, opened, put, touch, write
 
 from emotion_lightning.config import loader as settings
 from emotion_lightning.corpora import Corpus
@@ -24,14 +24,14 @@ def read(folder: Path, *lines: str, encoding: str = "utf-8") -> Corpus:
     return opened("table", folder / "nowhere", path=str(folder / "mine.csv"))
 
 
-def test_a_table_tells_all_that_a_clip_holds(sounds: Path) -> None:
+def test_a_table_has_all_that_a_clip_holds(sounds: Path) -> None:
     corpus = read(
         sounds,
         "id,path,emotion,speaker,sex,sentence,intensity,take,corpus,age",
         "one,sounds/anna_sad.wav,Sad,anna,F,hello,strong,2,calls,33",
         "two,sounds/ben_sad.wav,bored,ben,male,,,,,",
     )
-    assert [told(clip) for clip in corpus.clips] == [
+    assert [fields(clip) for clip in corpus.clips] == [
         ("one", "sad", "calls-anna", "female", "hello", "strong", "2"),
         ("two", "bored", "table-ben", "male", "", "", ""),
     ]
@@ -113,7 +113,7 @@ def test_a_table_there_with_its_sounds_elsewhere_needs_none_either(tmp_path: Pat
         ([f"{HEADER},id", f"{TABLE_ROWS[0]},a", f"{TABLE_ROWS[0]},b"], "is also in line 2"),
     ],
 )
-def test_a_fault_is_told_in_one_line_with_its_line_number(sounds: Path, lines: list[str], message: str) -> None:
+def test_a_fault_is_reported_in_one_line_with_its_line_number(sounds: Path, lines: list[str], message: str) -> None:
     touch(sounds, ["sounds/notes.txt"])
     with pytest.raises(UserError) as error:
         read(sounds, *lines)
@@ -122,15 +122,15 @@ def test_a_fault_is_told_in_one_line_with_its_line_number(sounds: Path, lines: l
     assert "\n" not in str(error.value)
 
 
-def test_a_table_in_another_encoding_is_told(sounds: Path) -> None:
+def test_a_table_in_another_encoding_is_reported(sounds: Path) -> None:
     with pytest.raises(UserError, match=r"mine\.csv: this is not a CSV table in UTF-8"):
         read(sounds, HEADER, "sounds/ben_sad.wav,sad,Jürgen", encoding="latin-1")
 
 
-def test_a_missing_table_is_told_by_its_setting(tmp_path: Path) -> None:
+def test_a_missing_table_is_reported_by_its_setting(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"corpora\.table\.path: there is no file 'mine\.csv'"):
         opened("table", tmp_path, path="mine.csv")
 
 
-def test_the_setting_stands_in_an_experiment() -> None:
+def test_the_setting_works_in_an_experiment() -> None:
     assert settings.load("demo", ["corpora.table.path=my.csv"]).corpora["table"] == {"path": "my.csv"}

@@ -58,13 +58,13 @@ def finished(workplace: Path, demo_data: Path) -> RunResult:
     return result
 
 
-def test_a_run_finishes_and_logs_every_epoch_by_metric_and_side(finished: RunResult) -> None:
+def test_a_run_finishes_and_logs_every_epoch_by_metric_and_split(finished: RunResult) -> None:
     client = MlflowClient()
     run = client.get_run(finished.run_id)
     assert run.info.status == "FINISHED"
     for name in ("loss", "accuracy", "f1", "uar"):
-        for side in ("train", "val"):
-            assert [m.step for m in client.get_metric_history(finished.run_id, f"{name}/{side}")] == [0, 1, 2]
+        for split in ("train", "val"):
+            assert [m.step for m in client.get_metric_history(finished.run_id, f"{name}/{split}")] == [0, 1, 2]
     gaps = [m.value for m in client.get_metric_history(finished.run_id, "loss/gap")]
     losses = [[m.value for m in client.get_metric_history(finished.run_id, f"loss/{s}")] for s in ("train", "val")]
     assert gaps == pytest.approx([val - train for train, val in zip(*losses, strict=True)], abs=1e-6)
@@ -87,10 +87,10 @@ def test_a_run_says_what_it_was(finished: RunResult) -> None:
         "mlflow.source.git.commit",
     } <= set(run.data.tags)
     assert run.data.tags["DEMO"] == "True"
-    sides = [{tag.key: tag.value for tag in data.tags} for data in run.inputs.dataset_inputs]
-    assert {side["mlflow.data.context"] for side in sides} == {"train", "val", "test"}
+    splits = [{tag.key: tag.value for tag in data.tags} for data in run.inputs.dataset_inputs]
+    assert {split["mlflow.data.context"] for split in splits} == {"train", "val", "test"}
     assert len({data.dataset.digest for data in run.inputs.dataset_inputs}) == 3
-    assert sum(int(side["clips"]) for side in sides) == 128
+    assert sum(int(split["clips"]) for split in splits) == 128
 
 
 def test_everything_a_reader_needs_is_kept_with_the_run(finished: RunResult) -> None:
@@ -175,7 +175,7 @@ def test_predict_names_every_file_and_says_which_it_cannot_hear(
     assert "silent" in found["silence.wav"].fault and "empty" in found["broken.wav"].fault
 
 
-def test_an_unknown_run_or_file_is_told_in_one_line(finished: RunResult, tmp_path: Path) -> None:
+def test_an_unknown_run_or_file_is_reported_in_one_line(finished: RunResult, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file or folder"):
         list(predict(tmp_path / "nothing.wav", finished.run_id))
     (tmp_path / "a.wav").touch()
@@ -219,7 +219,7 @@ def test_a_run_that_was_killed_before_it_had_its_params_goes_on(finished: RunRes
         resume.check(small(demo_data, seed="8"), other)
 
 
-def test_a_run_whose_process_is_gone_becomes_killed(finished: RunResult) -> None:
+def test_a_run_whose_process_is_lost_becomes_killed(finished: RunResult) -> None:
     client = store.connect()
     place = client.get_run(finished.run_id).info.experiment_id
     gone = client.create_run(place, tags={"machine/host": os.uname().nodename, "machine/process": "999999 1"})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from processes import copy_ready_store, finished, has_checkpoint, runs, start, until
+from processes import copy_ready_store, finished, has_checkpoint, runs, start, start_interpreter, until
 from test_train import small
 
 
@@ -54,7 +54,7 @@ def test_a_terminated_run_is_killed_and_says_how_to_go_on(
     tmp_path: Path, demo_data: Path, signum: signal.Signals
 ) -> None:
     name = write_small(tmp_path, demo_data, **{"fit.stages.large.epochs": "500"})
-    process = start(tmp_path, "train", name)
+    process = start_interpreter(tmp_path, "train", name)
     until(lambda: has_checkpoint(tmp_path), process)
     process.send_signal(signum)
     said = finished(process, 128 + signum)

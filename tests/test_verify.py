@@ -1,4 +1,4 @@
-"""VERIFY=1: official files, and what is not one, told apart by bytes. Sums of small files of our own stand in for most."""
+"""VERIFY=1: compares files with the official ones by bytes, mostly with sums of small files that the test makes."""
 
 import hashlib
 import io

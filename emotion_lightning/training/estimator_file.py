@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-import skops.io
-
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
 from emotion_lightning.errors import UserError
@@ -28,6 +26,8 @@ def save(model: EmotionEstimator, file: Path) -> None:
 
     Raises: UserError for an estimator that skops cannot save, such as one that holds a lambda.
     """
+    import skops.io  # here and below, because it takes a second to import and networks do not need it
+
     about = {
         "experiment": model.experiment.model_dump(mode="json"),
         "classes": model.classes,
@@ -57,6 +57,8 @@ def load(file: Path) -> EmotionEstimator:
             f"{file.name} is a pickle of an earlier version, which is not read any more. To train the run again, "
             "download its artifact settings.yaml, delete the line 'name: …' and type: make train EXP=settings.yaml"
         )
+    import skops.io
+
     with ZipFile(file) as archive:
         about = json.loads(archive.read("model.json"))
     experiment = Experiment.model_validate(about["experiment"], strict=False)
@@ -71,6 +73,8 @@ def load(file: Path) -> EmotionEstimator:
 
 def _trusted(file: Path, model: str) -> list[str]:
     """Lists the types in `file` that skops does not trust by default, if all of them are allowed."""
+    import skops.io
+
     allowed: list[str] = parts.fact("models", model, "TRUSTED", [])
     untrusted: list[Any] = skops.io.get_untrusted_types(file=file)
     if refused := [name for name in untrusted if not name.startswith(OWN) and name not in allowed]:
