@@ -70,6 +70,10 @@ class ForkedCommand:
     def poll(self) -> int | None:
         return self.process.exitcode
 
+    def wait(self) -> int | None:
+        self.process.join()
+        return self.process.exitcode
+
     def send_signal(self, signum: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, signum)

@@ -79,5 +79,5 @@ def test_two_ranks_freeze_and_augment(tmp_path: Path, demo_data: Path) -> None:
         "fit.devices": "2",
         "fit.accelerator": "cpu",
     }
-    finished(start(tmp_path, "train", write_small(tmp_path, demo_data, **stage)))
+    finished(start_interpreter(tmp_path, "train", write_small(tmp_path, demo_data, **stage)))
     assert [run.info.status for run in runs(tmp_path)] == ["FINISHED"]

@@ -35,7 +35,7 @@ def speaker(clip: Clip) -> Hashable:
 
 @dataclass(frozen=True)
 class Pool:
-    """The clips that a protocol divides, sorted. `make_split` turns indices into the pool into indices into the given list."""
+    """The clips that a protocol divides, sorted. `to_split` turns indices of the pool into indices of the given list."""
 
     clips: Sequence[Clip]
     order: Indices  # (clips,) the index of each in the given list
@@ -92,8 +92,8 @@ class Pool:
             warnings.filterwarnings("ignore", message="The least populated class")  # SAVEE has few of each
             return [clips[part] for _, part in folder.split(clips, self.kinds[clips], groups[clips])]
 
-    def split(self, test: Indices, val_folds: int, seed: int) -> Split:
-        """Returns the split with these test clips: of the others, one part in `val_folds` is for validation.
+    def hold_out(self, test: Indices, val_folds: int, seed: int) -> Split:
+        """Returns the split with these test clips. Of the other clips, one part in `val_folds` is for validation.
 
         Raises: UserError where too few groups are left.
         """
@@ -102,13 +102,13 @@ class Pool:
             raise UserError(
                 f"protocol.val_folds: too few {self.group_noun} besides the tested ones for a validation split"
             )
-        return self.make_split(parts[0], test)
+        return self.to_split(parts[0], test)
 
     def rest(self, *taken: Indices) -> Indices:
         """Returns the clips that are not taken; all clips if nothing is."""
         return np.setdiff1d(np.arange(len(self.clips)), np.concatenate([np.empty(0, dtype=np.int64), *taken]))
 
-    def make_split(self, val: Indices, test: Indices) -> Split:
+    def to_split(self, val: Indices, test: Indices) -> Split:
         """Returns the split with these validation and test clips; all others are for training."""
         return Split(*(np.sort(self.order[clips]) for clips in (self.rest(val, test), val, test)))
 

@@ -55,7 +55,7 @@ def split(
     )
     is_tested = np.array([clip.corpus in tested for clip in pool.clips])
     _refuse_shared(pool.clips, tested)
-    return pool.split(np.flatnonzero(is_tested), val_folds, split_seed)
+    return pool.hold_out(np.flatnonzero(is_tested), val_folds, split_seed)
 
 
 def _refuse_shared(clips: Sequence[Clip], tested: Sequence[str]) -> None:

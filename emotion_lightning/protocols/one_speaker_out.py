@@ -33,4 +33,4 @@ def split(
         fold = voices.index(group[speaker])
     if not 0 <= fold < len(voices):
         raise UserError(f"protocol.fold: {fold} is not one of the speakers 0…{len(voices) - 1}")
-    return pool.split(np.flatnonzero(pool.groups == voices[fold]), val_folds, split_seed + fold)
+    return pool.hold_out(np.flatnonzero(pool.groups == voices[fold]), val_folds, split_seed + fold)

@@ -64,7 +64,7 @@ def split(
     _refuse_shared_recordings(pool, tested, published)
     if not (tested == fold).any():
         raise UserError(f"protocol.fold: no clip is of a speaker of fold {fold} of {published}")
-    return pool.split(np.flatnonzero(tested == fold), val_folds, split_seed + fold)
+    return pool.hold_out(np.flatnonzero(tested == fold), val_folds, split_seed + fold)
 
 
 def load(name: str) -> Folds:

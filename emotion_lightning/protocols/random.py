@@ -18,4 +18,4 @@ def split(
 ) -> Split:
     """Tests fold `fold` of 0…folds-1; of the rest, one part in `val_folds` is for validation."""
     pool = Pool.from_clips(clips, [recording], "clips")
-    return pool.split(pool.fold(folds, fold, split_seed), val_folds, split_seed + fold)
+    return pool.hold_out(pool.fold(folds, fold, split_seed), val_folds, split_seed + fold)

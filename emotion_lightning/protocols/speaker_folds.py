@@ -19,4 +19,4 @@ def split(
     """Tests fold `fold` of 0…folds-1; of the rest, one part in `val_folds` is for validation."""
     require(clips, "speaker", "speaker_folds")
     pool = Pool.from_clips(clips, [speaker, recording], "speakers", corpora=corpora_in_order(clips))
-    return pool.split(pool.fold(folds, fold, split_seed), val_folds, split_seed + fold)
+    return pool.hold_out(pool.fold(folds, fold, split_seed), val_folds, split_seed + fold)

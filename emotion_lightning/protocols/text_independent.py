@@ -38,7 +38,7 @@ def split(
                 f"protocol.split_seed: fold {fold} of seed {split_seed} {verb} no clip of {missing[0]}, which has "
                 f"few sentences; another seed divides them differently"
             )
-    return pool.make_split(val, test)
+    return pool.to_split(val, test)
 
 
 def _refuse_too_few(pool: Pool, folds: int) -> None:

@@ -1,4 +1,7 @@
-"""Published figures, shown next to our own: one YAML file for each source, in `claims/` of the experiments.
+"""Published figures: one YAML file for each source, in `claims/` of the experiments.
+
+`select` finds the figures for our corpora and model, and `differs` says why one is not comparable with ours. Reports show
+both figures in one row (summary.py).
 
 A key at the top of a file applies to all of its figures, unless a figure has that key itself. A figure names the protocol of
 ours that is nearest to its own; that protocol need not exist here.

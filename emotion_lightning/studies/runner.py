@@ -129,7 +129,7 @@ class StudyRunner:
         states = state.states(self.client, self.by_signature)
         for signature in reversed(self.by_signature):
             cell, cell_state = self.by_signature[signature], states[signature]
-            if cell_state.status in ("killed", "failed", "missing"):
+            if cell_state.must_run:
                 self.queue.append(signature)
             elif cell_state.run:
                 state.tag_existing_run(self.client, cell_state.run, self.study.name, cell, self.parent_id)
@@ -160,7 +160,7 @@ class StudyRunner:
     def _start(self, slot: int) -> None:
         signature = self.queue.popleft()
         cell, cell_state = self.by_signature[signature], state.state(self.client, signature)
-        if cell_state.status in ("finished", "running"):  # by another study, since this one started
+        if not cell_state.must_run:  # another study has started it meanwhile
             self.view.skip(1, f"{cell}: {cell_state.reason or 'has finished meanwhile'}")
             return
         resume = cell_state.run.info.run_id if cell_state.status == "killed" and cell_state.run else None

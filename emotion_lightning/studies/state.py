@@ -1,4 +1,4 @@
-"""The state of a study in MLflow: the state of each cell, and the study's own run, which holds the plan and the report.
+"""Decides which cells of a study have to run, from their runs in MLflow. Also opens the study's own run in MLflow.
 
 The run of a cell is found by the signature of its settings, never by a name. So runs of `make train` and of other studies
 count, and an interrupted study continues where it stopped.
@@ -33,6 +33,11 @@ class CellState:
     status: Literal["finished", "running", "killed", "failed", "missing"]
     run: Run | None = None
     reason: str = ""
+
+    @property
+    def must_run(self) -> bool:
+        """Returns whether the study has to run or resume the cell."""
+        return self.status in ("killed", "failed", "missing")
 
 
 def states(client: MlflowClient, signatures: Iterable[str]) -> dict[str, CellState]:

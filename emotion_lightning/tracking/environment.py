@@ -1,5 +1,6 @@
 """Describes where a run was computed: processor, system, process, git commit, installed packages."""
 
+import functools
 import os
 import platform
 import socket
@@ -66,6 +67,7 @@ def is_alive(process: str) -> bool:
         return False
 
 
+@functools.cache
 def installed_packages() -> str:
     """Returns all installed packages with their versions, one on each line, like `pip freeze`."""
     versions = {metadata["Name"]: metadata["Version"] for d in distributions() if (metadata := d.metadata)["Name"]}

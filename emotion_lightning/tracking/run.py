@@ -1,4 +1,4 @@
-"""Opens and closes one run in MLflow, and ends runs whose process is gone.
+"""Writes one run to MLflow: its status, parameters and metrics. Ends runs whose process is gone.
 
 MLflow's fluent calls are used on rank zero only. There is no Lightning logger: the metrics of an epoch are logged in one
 batch, with the epoch as the step. With a tracking server, a run is written to mlruns/outbox first and sent from there in the
