@@ -301,7 +301,7 @@ def _report_stop(title: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Runs the command line; every error that the user can mend is one line and exit status 2."""
+    """Runs the command line; an error that the user can correct is printed as one line, with exit status 2."""
     try:
         app()
     except SystemExit as stop:

@@ -61,7 +61,7 @@ class Pool:
     def fold(self, folds: int, fold: int, seed: int, least: int = 3) -> Indices:
         """Returns the clips of one of `folds` parts. At least `least` groups are needed.
 
-        Raises: UserError for a fold that is none of 0…folds-1, and for too few groups or clips.
+        Raises: UserError for a fold outside 0…folds-1, and for too few groups or clips.
         """
         if not 0 <= fold < folds:
             raise UserError(f"protocol.fold: {fold} is not one of the folds 0…{folds - 1}")

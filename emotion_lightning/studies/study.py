@@ -47,7 +47,7 @@ class Runs(Settings):
     """The runs of one protocol: folds × seeds."""
 
     folds: Numbers | None = Field(
-        None, description="5: all folds of five; [0, 2]: only these, of as many as the study or the protocol has"
+        None, description="5: all folds of five; [0, 2]: only these folds"
     )
     seeds: Numbers = Field(1, description="3: seeds 0, 1, 2; or a list")
     set: Args = Field(default_factory=dict, description="settings of the protocol")

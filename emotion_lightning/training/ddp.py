@@ -33,7 +33,7 @@ RANK_ZERO = "EMOTION_RANK_ZERO"
 def trainer_arguments(ranks: Ranks, freezes: bool) -> dict[str, Any]:
     """Returns the Trainer's arguments for these ranks; `freezes`: some layers are frozen in some epochs.
 
-    Lightning must not requeue SLURM jobs: it would start from a checkpoint in the working folder, of whichever run.
+    Lightning must not requeue SLURM jobs: it would start from any checkpoint in the working folder.
     """
     if ranks.starter == "lightning" and ranks.rank == 0:
         os.environ[RANK_ZERO] = str(os.getpid())
@@ -103,7 +103,7 @@ class RankConsistencyCheck(L.Callback):
 class RestoreSignalHandlers(L.Callback):
     """Restores the handlers of SIGTERM and SIGINT from before the fit.
 
-    Lightning's handlers run a collective within the signal, which may wait for ever while the other ranks are in a step.
+    Lightning's handlers run a collective within the signal, which may never return while the other ranks are in a step.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
