@@ -106,7 +106,8 @@ def _provenance(results: Results) -> str:
     machines = {_machine(run.data.tags) for run in done}
     commits = {run.data.tags.get("mlflow.source.git.commit", "")[:7] for run in done} - {""}
     when = f", {' to '.join(dict.fromkeys([days[0], days[-1]]))}" if days else ""
-    where = f"; {', '.join(sorted(machines))}; source at {', '.join(sorted(commits)) or 'no commit'}" if done else ""
+    source = f"at commit {', '.join(sorted(commits))}" if commits else "outside git"
+    where = f"; {', '.join(sorted(machines))}; source {source}" if done else ""
     changed = f' Run with SET="{" ".join(results.plan.overrides)}".' if results.plan.overrides else ""
     sets = results.clip_sets()
     mixed = f" ATTENTION: the runs used {sets} different sets of clips of the same corpora." if sets > 1 else ""

@@ -46,9 +46,7 @@ def _or_default(value: Any) -> Any:
 class Runs(Settings):
     """The runs of one protocol: folds × seeds."""
 
-    folds: Numbers | None = Field(
-        None, description="5: all folds of five; [0, 2]: only these folds"
-    )
+    folds: Numbers | None = Field(None, description="5: all folds of five; [0, 2]: only these folds")
     seeds: Numbers = Field(1, description="3: seeds 0, 1, 2; or a list")
     set: Args = Field(default_factory=dict, description="settings of the protocol")
 
