@@ -11,7 +11,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev setup-cluster train study ablation honesty audit report compare import data predict experiments ui bench bench-check test test-slow test-all lint clean
 
-help: ## list the targets
+help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: setup ## train and track one experiment: EXP=demo [SET="key.path=value …"] [DATA=dir] [CACHE=dir] [RESUME=run] [PARTS=dir]

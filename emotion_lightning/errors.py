@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -12,6 +13,13 @@ class UserError(Exception):
 
 class MissingCorpus(UserError):
     """Raised for a corpus without clips."""
+
+
+def cannot_write_cache(folder: Path, error: OSError) -> str:
+    """Returns the message for a cache folder that cannot be written."""
+    return (
+        f"data.cache: '{folder}' cannot be written ({error.strerror or error}); CACHE=<folder> names another folder"
+    )
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

@@ -40,6 +40,9 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
         raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) in '{source}'")
     client = store.connect()
     run = store.find_run(client, run_id)
+    if run.data.tags.get("kind") == "study":
+        name = run.data.tags.get("study", "")
+        raise UserError(f"RUN: {run_id} is the run of the whole study {name}; name a run of one of its models")
     best = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == "best"]
     if not best:
         raise UserError(

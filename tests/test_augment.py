@@ -294,7 +294,15 @@ def test_spec_augment_masks_at_most_two_stripes_of_twenty_each_way(channels: int
     assert bands.any(1).float().mean() > 0.9
     assert frames.any(1).float().mean() > 0.9
     assert len(set(map(tuple, frames.tolist()))) > 16
-    torch.testing.assert_close(new[new != x], x.mean().expand(int(masked.sum())))
+    torch.testing.assert_close(new[new != x], x.mean((0, 3), keepdim=True).expand_as(x)[new != x])
+
+
+def test_spec_augment_fills_each_mfcc_with_its_own_mean() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(8, 1, 20, 100)
+    x[:, :, 0] -= 500  # the level, far from all other coefficients
+    new = built("spec_augment")(x, torch.ones(8), torch.ones(8, 1))[0]
+    assert new[:, :, 0].max() < -490 and new[:, :, 1:].min() > -10
 
 
 def test_spec_augment_without_masks_changes_nothing() -> None:

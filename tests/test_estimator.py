@@ -132,3 +132,12 @@ def test_an_estimator_that_holds_a_lambda_is_refused(tmp_path: Path, monkeypatch
 def test_a_pickle_of_an_earlier_version_is_refused_with_the_way_to_train_it_again() -> None:
     with pytest.raises(UserError, match=r"best.joblib is a pickle of an earlier version.*EXP=settings.yaml"):
         estimator_file.load(Path("best.joblib"))
+
+
+def test_a_validation_clip_of_a_class_without_training_clips_does_not_change_the_temperature() -> None:
+    train, val = clips(3, 90, 0), clips(3, 60, 1)
+    stranger = FeatureBatch(*(torch.cat([part, part[:1]]) for part in val))
+    stranger.labels[-1] = 3
+    assert fitted(RidgeClassifier(), train, stranger, 4).temperature == pytest.approx(
+        fitted(RidgeClassifier(), train, val, 4).temperature
+    )

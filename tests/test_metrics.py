@@ -15,6 +15,7 @@ from sklearn.metrics import (
 )
 from torch import Tensor
 
+from emotion_lightning.errors import UserError
 from emotion_lightning.training.metrics import confusion, per_class, scores
 
 CLASSES = 8
@@ -55,11 +56,10 @@ def calibration_error(true: np.ndarray, probabilities: np.ndarray, bins: int = 1
 def test_scores_are_scikit_learns(case: str, seed: int) -> None:
     labels, probabilities = drawn(case, seed)
     true, guess = labels.numpy(), probabilities.argmax(1).numpy()
-    present = np.unique(true)
     expected = {
         "loss": log_loss(true, probabilities.numpy(), labels=range(CLASSES)),
         "accuracy": accuracy_score(true, guess),
-        "f1": f1_score(true, guess, labels=present, average="macro", zero_division=0),
+        "f1": f1_score(true, guess, average="macro", zero_division=0),
         "uar": balanced_accuracy_score(true, guess),
         "ece": calibration_error(true, probabilities.numpy()),
     }
@@ -119,3 +119,17 @@ def test_the_order_of_the_clips_changes_nothing() -> None:
     labels, probabilities = drawn("every class occurs", 5)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     assert scores(labels[order], probabilities[order]) == pytest.approx(scores(labels, probabilities))
+
+
+def test_macro_f1_counts_a_class_that_was_only_predicted() -> None:
+    """scikit-learn's macro average; over the classes of the labels alone it would be 0.8."""
+    labels, guess = torch.tensor([0, 0, 0]), torch.tensor([0, 0, 1])
+    assert scores(labels, torch.nn.functional.one_hot(guess, 2).float())["f1"] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_probabilities_that_are_not_finite_are_an_error(bad: float) -> None:
+    probabilities = torch.full((4, 3), 1 / 3)
+    probabilities[2] = bad
+    with pytest.raises(UserError, match=r"not finite .* for 1 of 4 clips"):
+        scores(torch.tensor([0, 1, 2, 0]), probabilities)

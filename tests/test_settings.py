@@ -217,7 +217,6 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one(override: str, path: st
         ("fit.stages.small=on", "fit.stages.small", "not true"),
         ("fit.stages.small.lr=fast", "fit.stages.small.lr", 'number, not "fast"'),
         ("augment.mixup.alpha=high", "augment.mixup.alpha", 'number, not "high"'),
-        ("augment.mixup=on", "augment.mixup", "not true"),
         ("features.height=tall", "features.height", 'integer, not "tall"'),
         ("features.colour=red", "features.colour", "'viridis'"),
         ("model.options=3", "model.options", "not 3"),
@@ -474,3 +473,43 @@ def test_brackets_in_what_was_typed_are_shown_as_typed() -> None:
     done = run("-m", "emotion_lightning", "train", "resnet_aug", "fit.[red]x=1")
     assert done.returncode == 2
     assert "SET: fit.[red]x: no such setting" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("augment.mixpu=off", "SET: augment.mixpu: there is nothing to switch off; did you mean 'mixup'?"),
+        ("corpora.ravdes=off", "SET: corpora.ravdes: there is nothing to switch off; did you mean 'ravdess'?"),
+        ("fit.stages.smal=off", "SET: fit.stages.smal: there is nothing to switch off; did you mean 'small'?"),
+        ("fit.stages.smal.epochs=5", "SET: fit.stages.smal: there is no such stage; did you mean 'small'?"),
+        ("fit.stages.third.lr=0.1", "SET: fit.stages.third: a new stage needs epochs or frozen_epochs"),
+        ("augment={mixpu: off}", "SET: augment.mixpu: there is nothing to switch off; did you mean 'mixup'?"),
+    ],
+)
+def test_a_change_of_a_misspelt_entry_is_refused(override: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        settings.load("resnet_aug", [override])
+    assert str(error.value).startswith(message)
+
+
+def test_a_misspelt_entry_in_a_file_with_a_base_is_refused() -> None:
+    file = written("mine", "base: resnet_aug\naugment: {mixpu: off}\n")
+    with pytest.raises(UserError, match=r"augment\.mixpu: there is nothing to switch off; did you mean 'mixup'"):
+        settings.load(file)
+
+
+def test_the_default_stage_can_be_changed_and_a_misspelt_one_cannot() -> None:
+    assert settings.load("svm", ["fit.stages.main.epochs=3"]).fit.stages["main"].epochs == 3
+    with pytest.raises(UserError, match=r"fit\.stages\.mian: there is no such stage; did you mean 'main'"):
+        settings.load("svm", ["fit.stages.mian.epochs=3"])
+
+
+def test_what_is_off_already_can_be_switched_off_again() -> None:
+    assert "mixup" not in settings.load("resnet_aug_no_mixup", ["augment.mixup=off"]).augment
+
+
+def test_on_adds_a_corpus_and_keeps_the_settings_of_one_that_is_on() -> None:
+    assert list(settings.load("svm", ["corpora.savee=off", "corpora.emodb=on"]).corpora) == ["ravdess", "emodb"]
+    assert settings.load("resnet_aug", ["augment.mixup.alpha=0.2", "augment.mixup=on"]).augment["mixup"] == {
+        "alpha": 0.2
+    }

@@ -71,7 +71,7 @@ def test_score_is_scikit_learns_also_with_absent_classes_and_many_at_once(labell
         y, z = true[at], guess[at]
         confusions[at] = confusion_matrix(y, z, labels=range(6))
         expected["accuracy"][at] = accuracy_score(y, z)
-        expected["f1"][at] = f1_score(y, z, labels=np.unique(y), average="macro", zero_division=0)
+        expected["f1"][at] = f1_score(y, z, average="macro", zero_division=0)
         expected["uar"][at] = balanced_accuracy_score(y, z)
     for metric in METRICS:
         assert score(confusions, metric) == pytest.approx(expected[metric])

@@ -64,7 +64,7 @@ def test_a_run_finishes_and_logs_every_epoch_by_metric_and_split(finished: RunRe
     assert run.info.status == "FINISHED"
     for name in ("loss", "accuracy", "f1", "uar"):
         for split in ("train", "val"):
-            assert [m.step for m in client.get_metric_history(finished.run_id, f"{name}/{split}")] == [0, 1, 2]
+            assert [m.step for m in client.get_metric_history(finished.run_id, f"{name}/{split}")] == [1, 2, 3]
     gaps = [m.value for m in client.get_metric_history(finished.run_id, "loss/gap")]
     losses = [[m.value for m in client.get_metric_history(finished.run_id, f"loss/{s}")] for s in ("train", "val")]
     assert gaps == pytest.approx([val - train for train, val in zip(*losses, strict=True)], abs=1e-6)
@@ -268,8 +268,8 @@ def test_patience_ends_training_so_many_epochs_after_the_best(finished: RunResul
     result = train(small(demo_data, **options), Console(quiet=True))
     assert result is not None
     history = [m.value for m in MlflowClient().get_metric_history(result.run_id, "uar/val")]
-    assert len(history) == result.figures["best/epoch"] + 1 + 2 < 41
-    assert history.index(max(history)) == result.figures["best/epoch"]
+    assert len(history) == result.figures["best/epoch"] + 2 < 41
+    assert history.index(max(history)) + 1 == result.figures["best/epoch"]
 
 
 SVM = {
@@ -377,3 +377,54 @@ def test_every_shipped_experiment_can_be_built(workplace: Path, demo_data: Path,
 def test_every_shipped_combination_of_parts_takes_a_step(workplace: Path, demo_data: Path, name: str) -> None:
     result = train(at_demo_size(name, demo_data), Console(quiet=True))
     assert result is not None and np.isfinite(result.figures["test/loss"])
+
+
+def test_a_run_whose_loss_is_not_finite_fails_with_the_way_out(workplace: Path, demo_data: Path) -> None:
+    options = {"fit.optimizer": "sgd", "fit.stages.small.lr": "1e12", "fit.stages.large.lr": "1e12"}
+    with pytest.raises(
+        UserError, match=r"not finite .* in epoch 1, step \d of \d, at the learning rate .* try a lower lr"
+    ):
+        train(small(demo_data, seed="77", **options), Console(quiet=True))
+    client = MlflowClient()
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()], "params.seed = '77'")
+    assert run.info.status == "FAILED" and "not finite" in run.data.tags["failure"]
+    assert "test/uar" not in run.data.metrics
+
+
+def test_each_picture_of_a_batch_is_cropped_at_its_own_place(workplace: Path, demo_data: Path) -> None:
+    options = {"features.width": "48", "augment.mixup": "off", "augment.image_transforms": "off"}
+    _, model = build(small(demo_data, **options), Console(quiet=True))
+    picture = torch.arange(48.0).expand(16, 3, 32, 48)
+    cropped = model._sized(picture, cropped_at_random=True)
+    starts = cropped[:, 0, 0, 0]
+    assert cropped.shape == (16, 3, 32, 32) and len(set(starts.tolist())) > 4
+    assert torch.equal(cropped, starts[:, None, None, None] + torch.arange(32.0).expand(16, 3, 32, 32))
+
+
+def test_a_run_id_in_the_environment_does_not_continue_that_run(
+    finished: RunResult, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", finished.run_id)
+    result = train(small(demo_data, **SVM), Console(quiet=True))
+    assert result is not None and result.run_id != finished.run_id
+
+
+def test_a_deleted_mlflow_experiment_is_an_error_with_the_way_out(workplace: Path, demo_data: Path) -> None:
+    client = MlflowClient()
+    deleted = client.get_experiment_by_name("DEMO")
+    client.delete_experiment(deleted.experiment_id)
+    try:
+        with pytest.raises(UserError, match=r"experiment 'DEMO' was deleted; .* mlflow experiments restore"):
+            train(small(demo_data, **SVM), Console(quiet=True))
+    finally:
+        client.restore_experiment(deleted.experiment_id)
+
+
+def test_a_study_has_no_model_to_predict_with(finished: RunResult, demo_data: Path) -> None:
+    client = MlflowClient()
+    parent = client.create_run(
+        client.get_experiment_by_name("DEMO").experiment_id, tags={"kind": "study", "study": "s"}
+    )
+    with pytest.raises(UserError, match="is the run of the whole study s; name a run of one of its models"):
+        list(predict(next(demo_data.rglob("*.wav")), parent.info.run_id))
+    client.set_terminated(parent.info.run_id)

@@ -1,4 +1,4 @@
-"""Sets random bands and frames of each clip to the mean of the batch: SpecAugment without time warping.
+"""Sets random bands and frames of each clip to the mean of the band over the batch: SpecAugment without time warping.
 
 Source: Park et al. 2019, arXiv 1904.08779. The defaults, two masks each of at most 20 bands and 20 frames, are those of
 arXiv 2108.02510.
@@ -23,7 +23,8 @@ class SpecAugment(Augmentation):
         for _ in range(self.masks):
             kept = mask_along_axis_iid(kept, self.max_bands, 0.0, axis=2)
             kept = mask_along_axis_iid(kept, self.max_frames, 0.0, axis=3)
-        return torch.where(kept > 0, x, x.mean()), extent, targets
+        # for each band: the first MFCC lies far from the others, so one mean over all would be no silence but a jump
+        return torch.where(kept > 0, x, x.mean((0, 3), keepdim=True)), extent, targets
 
 
 def build(*, masks: int = 2, max_bands: int = 20, max_frames: int = 20) -> SpecAugment:

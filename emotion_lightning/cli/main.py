@@ -63,6 +63,8 @@ def common(
     ] = None,
 ) -> None:
     if parts_folder:
+        if not parts_folder.is_dir():
+            raise UserError(f"PARTS: there is no folder '{parts_folder}'")
         os.environ[parts.ENVIRONMENT] = str(parts_folder.resolve())
 
 
@@ -98,13 +100,14 @@ def train(
     if result is None:
         return
     console.print(_score_table(result.figures, f"{experiment.title_prefix}{name} · {experiment.protocol.name}"))
-    epoch = f"best epoch {result.figures['best/epoch'] + 1:.0f} · " if "best/epoch" in result.figures else ""
-    console.print(f"{epoch}{result.seconds:.0f} s · {result.address}", soft_wrap=True)
+    console.print(f"{result.seconds:.0f} s · {result.address}", soft_wrap=True)
 
 
 def _score_table(scores: Mapping[str, float], title: str) -> Table:
+    from emotion_lightning.training.evaluation import validation_label
+
     table = Table("", "accuracy", "macro F1", "UAR", "loss", title=title)
-    for label, prefix in (("best epoch, validation", "best"), ("test", "test")):
+    for label, prefix in ((validation_label(scores), "best"), ("test", "test")):
         values = (scores[f"{prefix}/{metric}"] for metric in ("accuracy", "f1", "uar", "loss"))
         table.add_row(label, *(f"{value:.3f}" for value in values))
     return table
@@ -141,17 +144,19 @@ def predict(
     audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="a sound file, or a folder of them")],
     run: Annotated[str, typer.Option("--run", help="id of a finished run, or the beginning of it")],
 ) -> None:
-    """Print the probability of every emotion for each clip, the most likely first."""
+    """Print the probability of every emotion for each clip, the most probable first."""
     from emotion_lightning.predict import predict as predictions
 
     faults = []
-    for prediction in predictions(audio, run):
+    for number, prediction in enumerate(predictions(audio, run)):
+        if number == 0:
+            console.print("file: emotions with their probabilities, the most probable first")
         name = prediction.path.relative_to(audio) if audio.is_dir() else prediction.path.name
         if prediction.fault:
             faults.append(f"{name}: {prediction.fault}")
             continue
-        most_likely_first = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-        console.print(f"{name}: " + ", ".join(f"{e} {p:.3f}" for e, p in most_likely_first), soft_wrap=True)
+        ordered = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+        console.print(f"{name}: " + ", ".join(f"{e} {p:.3f}" for e, p in ordered), soft_wrap=True, markup=False)
     if faults:
         raise UserError("\n".join([f"{len(faults)} files could not be decoded", *faults]))
 
@@ -276,7 +281,7 @@ def import_run(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 5000) -> None:
+def ui(port: Annotated[int, typer.Option(help="port on 127.0.0.1", min=1, max=65535)] = 5000) -> None:
     """Open MLflow's web pages for mlruns/, on this machine only."""
     from emotion_lightning.tracking.ui import serve
 
@@ -323,7 +328,11 @@ def _server_message(error: Exception) -> str:
     """Returns the message for a server that became unreachable during a command; empty for any other error."""
     from emotion_lightning.tracking import server, store
 
-    return server.unreachable_message(store.uri(), server.short_reason(error)) if server.is_unreachable(error) else ""
+    return (
+        server.unreachable_message(store.shown_uri(), server.short_reason(error))
+        if server.is_unreachable(error)
+        else ""
+    )
 
 
 def _print_error(message: str) -> None:

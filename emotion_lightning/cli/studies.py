@@ -28,8 +28,10 @@ def honesty(name: str, overrides: list[str], folds: int | None, choice: Choice, 
 
 def _run(chosen: studies.Study, overrides: list[str], choice: Choice, console: Console) -> bool:
     cells = studies.cells(chosen, overrides)
+    from emotion_lightning.report import claims
     from emotion_lightning.studies.runner import StudyRunner
 
+    claims.load()  # fail fast: the report needs them after all runs
     runner = StudyRunner(chosen, cells, overrides, console)
     missing = runner.run(choice, lambda: _report(chosen.name, console))
     for reason, count in Counter(missing.values()).items():
@@ -79,7 +81,10 @@ def compare(a: str, b: str, name: str | None, console: Console) -> None:
 
     header, lines = tables.pair_table(paired(a, b, name))
     for line in lines:
-        table = Table(show_header=False, title=f"{line[0]} against {line[1]} · {line[2]}")
+        title = (
+            f"{line[0]} against {line[1]} · {line[2]}\ndifferences are {line[0]} − {line[1]}, in percentage points"
+        )
+        table = Table(show_header=False, title=title)
         for key, value in zip(header[3:], line[3:], strict=True):
             table.add_row(key, escape(value))
         console.print(table)

@@ -21,6 +21,9 @@ from emotion_lightning.errors import UserError, nearest
 SHIPPED = Path(__file__).parents[1] / "experiments"  # in a clone a link to the folder in the root; in a wheel a copy
 Checked = typing.TypeVar("Checked", bound=BaseModel)
 Sources = dict[tuple[str, ...], str]  # path of a setting → where its value was written
+STAGES = ("fit", "stages")
+LISTS: dict[tuple[str, ...], list[str]] = {("corpora",): [], ("augment",): [], STAGES: ["main"]}
+"""The mappings whose entries can be switched on and off, with the names of their defaults."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -213,6 +216,12 @@ def _merge(
     merged = dict(base)
     for key, value in changes.items():
         key_path, old = (*path, str(key)), merged.get(key)
+        if path in LISTS:
+            _check_entry(str(key), value, path, list(base) or LISTS[path], source)
+            if (
+                path != STAGES and value is True and isinstance(old, dict)
+            ):  # `on` keeps the settings of what is on already
+                continue
         if isinstance(value, str) and key_path in (("protocol",), ("features",), ("model",)):
             value = {"name": value}
         sources[key_path] = source
@@ -224,6 +233,20 @@ def _merge(
         else:
             merged[str(key)] = value
     return merged
+
+
+def _check_entry(key: str, value: Any, path: tuple[str, ...], known: list[str], source: str) -> None:
+    """Raises UserError for a change that would have no effect, or would add a second stage for a misspelt one."""
+    if key in known:
+        return
+    where, similar = f"{source}: {'.'.join((*path, key))}", nearest(key, known)
+    if value is False:
+        raise UserError(f"{where}: there is nothing to switch off{similar}")
+    if path == STAGES and isinstance(value, dict):
+        if similar.startswith("; did you mean"):
+            raise UserError(f"{where}: there is no such stage{similar}")
+        if not value.keys() & {"epochs", "frozen_epochs"}:
+            raise UserError(f"{where}: a new stage needs epochs or frozen_epochs{similar}")
 
 
 def difference(old: dict[str, str], new: Experiment) -> list[str]:

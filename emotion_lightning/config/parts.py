@@ -10,9 +10,11 @@ package with the same subfolders (`PARTS=my_parts`) is searched as well.
 """
 
 import importlib
+import importlib.util
 import inspect
 import os
 import pkgutil
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,11 +47,26 @@ def names(kind: str) -> list[str]:
 def load(kind: str, name: str) -> ModuleType:
     """Imports the module of a part.
 
-    Raises: UserError for an unknown name, with the nearest valid one.
+    Raises: UserError for an unknown name, with the nearest valid one, and for a user's file that cannot be imported.
     """
     if name not in (valid := names(kind)):
         raise UserError(f"no {ONE[kind]} named '{name}'{nearest(name, valid)}")
-    return importlib.import_module(f"emotion_lightning.{kind}.{name}")
+    try:
+        return importlib.import_module(f"emotion_lightning.{kind}.{name}")
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(_import_fault(kind, name, error)) from error
+
+
+def _import_fault(kind: str, name: str, error: Exception) -> str:
+    """Describes an error in a part's file, with the line in that file."""
+    spec = importlib.util.find_spec(f"emotion_lightning.{kind}.{name}")
+    file = spec.origin if spec and spec.origin else f"{kind}/{name}.py"
+    if isinstance(error, SyntaxError):
+        return f"{error.filename or file}, line {error.lineno}: {error.msg}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}"
 
 
 def entry(kind: str, name: str) -> Any:

@@ -15,10 +15,23 @@ Args = dict[str, Any]
 
 
 def _tidy_parts(value: Any) -> Any:
-    """Reads `mixup:` (without a value) as the part with its defaults, and removes the part for `mixup: off`."""
+    """Reads `mixup:` and `mixup: on` as the part with its defaults, and removes the part for `mixup: off`."""
+    if not isinstance(value, dict):
+        return value
+    return {k: {} if v is None or v is True else v for k, v in value.items() if v is not False}
+
+
+def _tidy_stages(value: Any) -> Any:
+    """Removes the stage for `main: off`; a stage cannot be `on`, since it needs epochs."""
     if not isinstance(value, dict):
         return value
     return {k: {} if v is None else v for k, v in value.items() if v is not False}
+
+
+def _not_empty(corpora: dict[str, Args]) -> dict[str, Args]:
+    if not corpora:
+        raise ValueError("no corpus is left; switch one on, for example corpora.ravdess=on")
+    return corpora
 
 
 Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
@@ -90,11 +103,13 @@ def _has_epochs(stages: dict[str, Stage]) -> dict[str, Stage]:
 
 
 class Fit(Settings):
-    stages: Annotated[dict[str, Stage], BeforeValidator(_tidy_parts), AfterValidator(_has_epochs)] = Field(
+    stages: Annotated[dict[str, Stage], BeforeValidator(_tidy_stages), AfterValidator(_has_epochs)] = Field(
         default_factory=lambda: {"main": Stage(epochs=20)}
     )
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="adam has decoupled weight decay (AdamW)")
-    weight_decay: float = Field(0.01, ge=0, description="decoupled; none on biases and batch norm")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="AdamW, or SGD with momentum 0.9")
+    weight_decay: float = Field(
+        0.01, ge=0, description="decoupled with adam, an L2 penalty with sgd; none on biases and batch norm"
+    )
     beta2: float = Field(0.99, gt=0, lt=1)
     eps: float = Field(1e-5, gt=0)
     clip_grad: float | None = Field(None, gt=0, description="largest gradient norm")
@@ -137,7 +152,7 @@ class Experiment(Settings):
     seed: int = Field(
         0, ge=0, description="seed of weights, order, dropout and augmentation; a protocol has a seed of its own"
     )
-    corpora: Parts
+    corpora: Annotated[Parts, AfterValidator(_not_empty)]
     emotions: dict[str, str | Literal[False]] = Field(
         default_factory=dict, description="labels that are renamed ({calm: neutral}) or left out ({bored: off})"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emotion_lightning.config import parts
-from emotion_lightning.errors import MissingCorpus, UserError, nearest
+from emotion_lightning.errors import MissingCorpus, UserError, cannot_write_cache, nearest
 
 EMOTIONS = (
     *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"),  # RAVDESS's and DeepEmoNet's
@@ -119,7 +119,10 @@ def open_corpus(name: str, args: dict[str, Any], data_dir: Path, cache_dir: Path
     """
     module = parts.load("corpora", name)
     if hasattr(module, "prepare"):
-        folder = module.prepare(cache_dir, **args)
+        try:
+            folder = module.prepare(cache_dir, **args)
+        except OSError as error:
+            raise UserError(cannot_write_cache(cache_dir, error)) from error
     else:
         named = sorted(
             (d for d in data_dir.glob("*") if d.name.lower() == name), key=lambda d: (d.name != name, d.name)
@@ -163,9 +166,13 @@ def classes(clips: Iterable[Clip]) -> tuple[str, ...]:
 
 def _missing(name: str, about: About, data_dir: Path) -> str:
     offer = f"`make data CORPUS={name}` " + ("downloads it" if about.archive else "says how to get it")
+    if not data_dir.is_dir():
+        fault = f"the folder '{data_dir}' does not exist, so there is no clip of {about.title}"
+    else:
+        fault = f"no clip of {about.title} in '{data_dir / name}' or '{data_dir}'"
     return (
-        f"no clip of {about.title} in '{data_dir / name}' or '{data_dir}': {offer}, "
-        f"DATA=<folder> names another folder, and `make train EXP=demo` needs no data"
+        f"{fault}: {offer}, DATA=<folder> names another folder, "
+        f'SET="corpora.{name}=off" goes without it, and `make train EXP=demo` needs no data'
     )
 
 

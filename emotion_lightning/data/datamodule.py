@@ -4,7 +4,7 @@ The data loaders yield indices of clips only. Their features are on the GPU if t
 So a step costs no Python for each clip and no copy between processes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -91,6 +91,20 @@ class EmotionData(L.LightningDataModule):
             [self.classes.index(c.emotion) if c.emotion in self.classes else -1 for c in clips]
         )
         self.clips = clips
+        self.notes += self._unlearnable()
+
+    def _unlearnable(self) -> Iterator[str]:
+        """Yields a note for each class that has no training clip, or no test clip."""
+        counts = {
+            name: torch.bincount(self.labels[self.split.indices(name)], minlength=len(self.classes))
+            for name in SPLITS
+        }
+        for number, emotion in enumerate(self.classes):
+            train, val, test = (int(counts[name][number]) for name in SPLITS)
+            if not train:
+                yield f"{emotion}: no training clip, but {val} validation and {test} test clips; no model can learn it"
+            elif not test:
+                yield f"{emotion}: no test clip, so the test scores leave it out"
 
     def _check_clips(self, clips: Sequence[Clip]) -> None:
         """Raises UserError for bad clips, unless they are to be skipped and others are left."""

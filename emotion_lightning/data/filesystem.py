@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from emotion_lightning.errors import UserError, cannot_write_cache
+
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """(items, title, count) → the same items, with a progress bar on a terminal."""
 
@@ -43,17 +45,23 @@ def parallel(function: Callable[[Any], Any], items: Sequence[Any], ahead: int = 
 
 
 def build_once(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Returns `folder`; if it is missing, `write` fills it first."""
+    """Returns `folder`, which is in the cache; if it is missing, `write` fills it first.
+
+    Raises: UserError if it cannot be written.
+    """
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
-            part = folder.with_name(f".{folder.name}.part")
-            shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
-            part.mkdir()
-            write(part)
-            part.replace(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if not folder.is_dir():
+                part = folder.with_name(f".{folder.name}.part")
+                shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
+                part.mkdir()
+                write(part)
+                part.replace(folder)
+    except OSError as error:
+        raise UserError(cannot_write_cache(folder.parent, error)) from error
     return folder
 
 

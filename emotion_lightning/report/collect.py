@@ -47,7 +47,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished cell. `scores` are those of the test split; `curves` holds (epoch from 0, value) by metric."""
+    """A finished cell. `scores` are those of the test split; `curves` holds (epoch, value) by metric."""
 
     cell: PlannedCell
     run: Run

@@ -102,7 +102,8 @@ def _loss_panel(axes: Axes, group: Group) -> None:
     ):
         runs = [sorted(finished.curves[f"loss/{split}"]) for finished in group.finished]
         for run in runs:
-            axes.plot([e + 1 for e, _ in run], [v for _, v in run], style, color=colour, alpha=0.25, linewidth=0.8)
+            epochs = np.arange(len(run)) + 1  # by position, since older runs count their steps from 0
+            axes.plot(epochs, [v for _, v in run], style, color=colour, alpha=0.25, linewidth=0.8)
         shortest = min(len(run) for run in runs)
         mean = np.mean([[v for _, v in run[:shortest]] for run in runs], axis=0)
         axes.plot(np.arange(shortest) + 1, mean, style, color=colour, linewidth=2, label=label)

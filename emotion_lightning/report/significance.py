@@ -42,8 +42,8 @@ def by_speaker(tested: Tested) -> NDArray[np.int64]:
 def score(confusions: NDArray[np.int64], metric: str) -> NDArray[np.float64]:
     """Returns a metric (…,) from counts (…, classes, classes), true class by row, at least one clip each.
 
-    The definitions are those of metrics.py: f1 and uar average over the classes that have a clip, as scikit-learn's
-    balanced_accuracy does.
+    The definitions are those of training/metrics.py: uar averages over the classes that have a clip, f1 also over classes
+    that were only predicted.
     """
     if metric not in METRICS:
         raise ValueError(f"no metric '{metric}'; there are: {', '.join(METRICS)}")
@@ -51,9 +51,9 @@ def score(confusions: NDArray[np.int64], metric: str) -> NDArray[np.float64]:
     clips, guesses = confusions.sum(-1), confusions.sum(-2)
     if metric == "accuracy":
         return right.sum(-1) / clips.sum(-1)
-    present = clips > 0
-    whole = clips if metric == "uar" else (clips + guesses) / 2
-    return (right / np.where(present, whole, 1)).sum(-1) / present.sum(-1)
+    total = clips if metric == "uar" else (clips + guesses) / 2
+    occurs = total > 0
+    return (right / np.where(occurs, total, 1)).sum(-1) / occurs.sum(-1)
 
 
 def interval(

@@ -29,10 +29,10 @@ class ProgressView:
         self.tasks[slot] = self.progress.add_task(str(cell), total=epochs or None, note="starting"), cell
 
     def epoch(self, slot: int, epoch: int, epochs: int, figures: dict[str, float]) -> None:
-        """Shows the scores of an epoch, counted from 0."""
+        """Shows the scores of an epoch, counted from 1; `epochs` is 0 for a model that is fitted in one step."""
         task, cell = self.tasks[slot]
-        note = f"epoch {epoch + 1}/{epochs or 1} · UAR {figures['uar/val']:.3f} val"
-        self.progress.update(task, completed=epoch + 1, note=note)
+        note = f"{f'epoch {epoch}/{epochs}' if epochs else 'fitted'} · UAR {figures['uar/val']:.3f} val"
+        self.progress.update(task, completed=epoch, note=note)
         if not self.console.is_terminal and time.monotonic() - self.printed > 60:
             self._print(f"{cell}: {note}{self.left}")
 

@@ -74,7 +74,7 @@ def refuse_local_store(hosts: set[str]) -> None:
     others = sorted(hosts - {socket.gethostname()})
     if others and not store.shared():
         raise UserError(
-            f"the cluster has other machines ({', '.join(others[:3])}) that cannot write to {store.uri()}; set "
+            f"the cluster has other machines ({', '.join(others[:3])}) that cannot write to {store.shown_uri()}; set "
             "MLFLOW_TRACKING_URI to an MLflow server that all of them reach"
         )
 
@@ -131,7 +131,7 @@ def prepare(nodes: Sequence[Mapping[str, Any]], environment: TaskEnvironment) ->
             reason = str(getattr(error, "cause", error)).strip().split("\n")[-1]
             raise UserError(
                 f"node {node['NodeManagerAddress']} cannot run cells ({reason}); each node needs emotion_lightning "
-                f"installed, the folder {environment.folder} and the store {store.uri()}"
+                f"installed, the folder {environment.folder} and the store {store.shown_uri()}"
             ) from None
         if code != _code_digest():
             raise UserError(f"node {node['NodeManagerAddress']} has another version of emotion_lightning installed")

@@ -16,6 +16,7 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.studies import state
 from emotion_lightning.studies.engine import Choice, Engine, Job, JobEvent
 from emotion_lightning.studies.plan import Plan, make_plan
+from emotion_lightning.studies.preflight import require_corpora
 from emotion_lightning.studies.process_engine import ProcessEngine
 from emotion_lightning.studies.progress import ProgressView
 from emotion_lightning.studies.study import Cell, Study
@@ -87,13 +88,14 @@ class StudyRunner:
         tracking.sweep(self.client)
         states = state.states(self.client, self.by_signature)
         all_finished = all(cell.status == "finished" for cell in states.values())
+        require_corpora(self.by_signature[s].experiment for s, cell_state in states.items() if cell_state.must_run)
         with closing(make_engine(Choice() if all_finished else choice)) as self.engine:  # join no cluster for nothing
             self.parent_id = state.open_parent(self.client, self._plan(), self.cells[0]).info.run_id
             status = "FAILED"
             try:
                 self._run_cells()
                 write_report()  # while the study's own run is still RUNNING
-                status = "FINISHED"
+                status = "FAILED" if self._unfinished() else "FINISHED"
             except signals.Killed as killed:
                 status, killed.run_id = "KILLED", self.parent_id
                 raise
@@ -174,8 +176,10 @@ class StudyRunner:
         started = self.busy[slot]
         cell = self.by_signature[started.signature]
         if event.kind == "epoch":
-            started.epochs = event.epoch + 1
-            self.view.epoch(slot, event.epoch, _epochs(cell), event.figures or {})
+            figures = event.figures or {}
+            if "lr" in figures:  # an estimator is fitted in one step, and then its run ends
+                started.epochs = event.epoch
+            self.view.epoch(slot, event.epoch, _epochs(cell) if "lr" in figures else 0, figures)
             return
         del self.busy[slot]
         if event.kind == "died":

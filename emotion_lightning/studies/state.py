@@ -121,7 +121,7 @@ def read_plan(client: MlflowClient, name: str) -> tuple[Run, Plan]:
     if (run := find_parent(client, name)) is None:
         known = {r.data.tags.get("study", "") for r in store.runs(client, "tags.kind = 'study'")}
         raise UserError(
-            f"no study '{name}' has been run at {store.uri()}{nearest(name, known)}"
+            f"no study '{name}' has been run at {store.shown_uri()}{nearest(name, known)}"
             + ("" if known else f"; `make study STUDY={name}` runs it")
         )
     file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=PLAN_FILE)

@@ -31,6 +31,11 @@ def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
     """Returns the id of the MLflow experiment for these corpora. A missing one is made first."""
     name = "DEMO" if experiment.is_demo else "+".join(experiment.corpora)
     if existing := client.get_experiment_by_name(name):
+        if existing.lifecycle_stage == "deleted":
+            raise UserError(
+                f"the MLflow experiment '{name}' was deleted; `MLFLOW_TRACKING_URI={store.shown_uri()} mlflow experiments "
+                f"restore --experiment-id {existing.experiment_id}` restores it"
+            )
         return str(existing.experiment_id)
     artifacts = (store.ROOT / "artifacts").resolve().as_uri() if store.uri() == store.local() else None
     try:
@@ -50,12 +55,12 @@ class Tracked:
     client: MlflowClient
     id: str
     experiment_id: str
-    last_logged_epoch: int  # of an earlier start of this run, -1 if none
+    last_logged_epoch: int  # of an earlier start of this run, 0 if none
     store_id: str
     box: outbox.Outbox | None = None  # with a tracking server
 
     def log_epoch(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Logs the metrics of one epoch in one batch. An epoch that an earlier start has logged is skipped."""
+        """Logs the metrics of one epoch, counted from 1, in one batch. An epoch that an earlier start has logged is skipped."""
         if epoch > self.last_logged_epoch:
             self._log(metrics, epoch)
 
@@ -123,14 +128,14 @@ def _start(client: MlflowClient, experiment: Experiment, tags: dict[str, str]) -
     # The tags are set when the run is made: without them, `sweep` could not tell a killed run from a running one.
     if store.is_server():
         run_id = client.create_run(mlflow_experiment, run_name=title, tags=resolve_tags(tags)).info.run_id
-        return _open_outbox(client, run_id, mlflow_experiment, -1)
+        return _open_outbox(client, run_id, mlflow_experiment, 0)
     active = mlflow.start_run(experiment_id=mlflow_experiment, run_name=title, tags=tags, log_system_metrics=True)
-    return Tracked(client, active.info.run_id, mlflow_experiment, -1, active.info.run_id)
+    return Tracked(client, active.info.run_id, mlflow_experiment, 0, active.info.run_id)
 
 
 def _resume(client: MlflowClient, run_id: str, tags: dict[str, str]) -> Tracked:
     info = store.find_run(client, run_id).info
-    last_epoch = max((m.step for m in client.get_metric_history(info.run_id, "loss/val")), default=-1)
+    last_epoch = max((m.step for m in client.get_metric_history(info.run_id, "loss/val")), default=0)
     # before the status becomes RUNNING: the `sweep` of another process reads these tags
     client.log_batch(info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     if store.is_server():

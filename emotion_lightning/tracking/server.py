@@ -11,8 +11,8 @@ from emotion_lightning.errors import UserError
 MESSAGE_START = "the MLflow server at"
 
 
-def require_answer(uri: str) -> None:
-    """Sends one request, without retries.
+def require_answer(uri: str, shown: str) -> None:
+    """Sends one request, without retries; `shown` is the address for messages, without a password.
 
     Raises:
         UserError: the server does not answer within 10 s, or refuses access.
@@ -28,11 +28,11 @@ def require_answer(uri: str) -> None:
             raise_on_status=False,
         )
     except MlflowException as error:
-        raise UserError(unreachable_message(uri, short_reason(error))) from None
+        raise UserError(unreachable_message(shown, short_reason(error))) from None
     if response.status_code in (401, 403):
-        raise UserError(f"{MESSAGE_START} {uri} needs MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
+        raise UserError(f"{MESSAGE_START} {shown} needs MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
     if response.status_code != 200:
-        raise UserError(unreachable_message(uri, f"status {response.status_code}"))
+        raise UserError(unreachable_message(shown, f"status {response.status_code}"))
 
 
 def unreachable_message(uri: str, reason: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import mlflow
+import sqlalchemy
 from filelock import FileLock
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -21,11 +22,18 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.tracking import server
 
 ROOT = Path("mlruns")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def uri() -> str:
     """Returns the tracking URI: MLFLOW_TRACKING_URI, or the local store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or local()
+
+
+def shown_uri() -> str:
+    """Returns the tracking URI for messages, without its password."""
+    password = urlparse(uri()).password
+    return uri().replace(f":{password}@", ":***@", 1) if password else uri()
 
 
 def local(folder: Path = ROOT) -> str:
@@ -47,8 +55,9 @@ def connect() -> MlflowClient:
     """Returns a client of the store. A missing local store is made first.
 
     Raises:
-        UserError: the store is a server that does not answer.
+        UserError: MLFLOW_TRACKING_URI is not an address, or the store at it cannot be used.
     """
+    os.environ.pop("MLFLOW_RUN_ID", None)  # set by `mlflow run` and schedulers: MLflow would continue that run
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -59,9 +68,26 @@ def connect() -> MlflowClient:
     elif is_server():
         # in seconds; MLflow's default of 120 is too long for a server that hangs
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-        server.require_answer(uri())
+        server.require_answer(uri(), shown_uri())
+    elif urlparse(uri()).scheme.split("+")[0] not in DATABASES:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={shown_uri()}: not the address of an MLflow server or database; set it to "
+            "http://host:port, sqlite:///file or postgresql+psycopg2://…, or unset it to write to mlruns/"
+        )
+    if uri() != local() and not is_server():
+        _require_database()
     mlflow.set_tracking_uri(uri())
     return MlflowClient()
+
+
+def _require_database() -> None:
+    """Connects once, because MLflow would retry for a minute and print every attempt."""
+    try:
+        with closing(sqlalchemy.create_engine(uri()).connect()):
+            pass
+    except Exception as error:  # of SQLAlchemy, of a database driver, or of a missing driver
+        reason = str(getattr(error, "orig", error)).split("\n")[0][:200]
+        raise UserError(f"the MLflow database at {shown_uri()} cannot be used ({reason})") from None
 
 
 def is_server() -> bool:
@@ -93,7 +119,7 @@ def merge_write_ahead_log() -> None:
 def address(experiment_id: str, run_id: str) -> str:
     """Returns the address of the run's page; for a local store, with the command that serves it."""
     page = f"/#/experiments/{experiment_id}/runs/{run_id}"
-    return uri().rstrip("/") + page if is_server() else f"make ui → http://127.0.0.1:5000{page}"
+    return shown_uri().rstrip("/") + page if is_server() else f"make ui → http://127.0.0.1:5000{page}"
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run:
@@ -107,11 +133,9 @@ def find_run(client: MlflowClient, run_id: str) -> Run:
             return client.get_run(run_id)
         matches = [r for r in runs(client) if r.info.run_id.startswith(run_id)]
     except MlflowException as error:
-        raise UserError(f"no run '{run_id}' at {mlflow.get_tracking_uri()} ({error.message})") from None
+        raise UserError(f"no run '{run_id}' at {shown_uri()} ({error.message})") from None
     if len(matches) != 1:
-        raise UserError(
-            f"{len(matches) or 'no'} runs start with '{run_id}' at {mlflow.get_tracking_uri()}; `make ui` lists them"
-        )
+        raise UserError(f"{len(matches) or 'no'} runs start with '{run_id}' at {shown_uri()}; `make ui` lists them")
     return matches[0]
 
 

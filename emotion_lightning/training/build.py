@@ -10,6 +10,7 @@ from rich.progress import track
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
 from emotion_lightning.data.datamodule import EmotionData
+from emotion_lightning.errors import UserError
 from emotion_lightning.models import Network
 from emotion_lightning.training.classifier import EmotionClassifier
 from emotion_lightning.training.estimator import EmotionEstimator
@@ -31,11 +32,41 @@ def build(experiment: Experiment, console: Console) -> tuple[EmotionData, Model]
         console.print(f"[yellow]note:[/] {note}")
     with data.access_log.purpose("shape"):
         first = data.gather(torch.tensor([0]), torch.device("cpu"))
-    channels, bands, frames = data.feature.present(first.stored).shape[1:]
+    presented = data.feature.present(first.stored)
+    if presented.ndim != 4:
+        raise UserError(
+            f"features/{experiment.features.name}.py: the feature of a batch has the shape {tuple(presented.shape)}, but "
+            "(B, C, F, T) is needed"
+        )
+    channels, bands, frames = presented.shape[1:]
     shape = (channels, bands, frames)
     model = parts.entry("models", experiment.model.name)(shape, len(data.classes), **experiment.model.args)
     if not isinstance(model, Network):
+        _require_classifier(model, experiment.model.name)
         return data, EmotionEstimator(experiment, data.feature, model, data.classes)
+    _require_logits(model, presented, first.valid, len(data.classes), experiment.model.name)
     classifier = EmotionClassifier(experiment, data.feature, model, shape, data.classes)
     classifier.learn_from(data)
     return data, classifier
+
+
+@torch.no_grad()
+def _require_logits(network: Network, x: torch.Tensor, valid: torch.Tensor, classes: int, name: str) -> None:
+    """Raises UserError for a network that does not map one clip (1, C, F, T) to logits (1, classes)."""
+    logits = network.eval()(x, valid)
+    network.train()
+    if tuple(logits.shape) != (1, classes):
+        raise UserError(
+            f"models/{name}.py: forward returned the shape {tuple(logits.shape)} for one clip, but logits (1, {classes}) are "
+            "needed"
+        )
+
+
+def _require_classifier(model: Any, name: str) -> None:
+    """Raises UserError for a model that is neither a Network nor a scikit-learn classifier."""
+    if hasattr(model, "fit") and (hasattr(model, "predict_proba") or hasattr(model, "decision_function")):
+        return
+    raise UserError(
+        f"models/{name}.py: build returned a {type(model).__name__}; a model is a Network (emotion_lightning.models) or a "
+        "scikit-learn classifier with predict_proba or decision_function"
+    )

@@ -99,7 +99,7 @@ class ReportEpoch(L.Callback):
             figures |= {"lr": self.schedule.rate, "clips_per_second": self.clips / max(self.seconds, 1e-9)}
             if size := cast(EmotionClassifier, pl_module).size:
                 figures["picture_size"] = size
-            self.on_epoch(figures, trainer.current_epoch)
+            self.on_epoch(figures, trainer.current_epoch + 1)
 
 
 class ShowProgress(L.Callback):

@@ -107,7 +107,10 @@ class EmotionClassifier(L.LightningModule):
         return self(stored, valid).softmax(1)
 
     def _sized(self, x: Tensor, cropped_at_random: bool) -> Tensor:
-        """Resizes to height `size`; a picture wider than high is then cropped to a square, at the centre or at random."""
+        """Resizes to height `size`; a picture wider than high is then cropped to a square, at the centre or at random.
+
+        At random, each picture of the batch has its own position.
+        """
         if not self.feature.is_picture:
             return x
         height, width = x.shape[-2:]
@@ -118,8 +121,11 @@ class EmotionClassifier(L.LightningModule):
         if width <= height:
             return x
         spare = width - height
-        start = int(torch.randint(spare + 1, ()) if cropped_at_random else spare // 2)
-        return x[..., start : start + height]
+        if not cropped_at_random:
+            return x[..., spare // 2 : spare // 2 + height]
+        starts = torch.randint(spare + 1, (len(x), 1, 1, 1), device=x.device)
+        columns = starts + torch.arange(height, device=x.device)
+        return x.gather(3, columns.expand(*x.shape[:3], height))
 
     def _normalised(self, x: Tensor) -> Tensor:
         return ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
@@ -148,14 +154,17 @@ class EmotionClassifier(L.LightningModule):
         self._losses = []
 
     def training_step(self, batch: FeatureBatch | WaveformBatch, batch_idx: int) -> Tensor:
-        """Computes the training loss of an augmented batch: cross-entropy plus the network's own penalty."""
-        x, valid, targets = self.augmented(batch)
+        """Computes the training loss of an augmented batch."""
+        loss = self.loss(*self.augmented(batch))
+        self._losses.append(loss.detach())
+        return loss
+
+    def loss(self, x: Tensor, valid: Tensor, targets: Tensor) -> Tensor:
+        """Returns cross-entropy plus the network's own penalty, for x (B, C, F, T), shares (B,) and targets (B, classes)."""
         logits = self.network(x, valid).float()
         smoothing = self.experiment.fit.label_smoothing
         loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=smoothing)
-        loss = loss + self.network.penalty()
-        self._losses.append(loss.detach())
-        return loss
+        return loss + self.network.penalty()
 
     def validation_step(self, batch: FeatureBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._validated[dataloader_idx].append((batch.labels, self.probabilities(batch.stored, batch.valid)))
@@ -165,8 +174,12 @@ class EmotionClassifier(L.LightningModule):
 
         The mean is taken here: Lightning's own mean over steps costs each step a millisecond.
         """
+        step_losses = torch.stack(self._losses)
         # the mean over all ranks, each of which has a part of every batch
-        self.log("loss/optimised", torch.stack(self._losses).mean(), sync_dist=True)
+        optimised = self.trainer.strategy.reduce(step_losses.mean(), reduce_op="mean")
+        if not torch.isfinite(optimised):
+            raise UserError(self._divergence(step_losses))
+        self.log("loss/optimised", optimised)
         losses = {}
         for split, batches in zip(("val", "train"), self._validated, strict=True):
             labels, probabilities = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
@@ -175,6 +188,17 @@ class EmotionClassifier(L.LightningModule):
                 losses[f"{name}/{split}"] = value
             batches.clear()
         self.log("loss/gap", losses["loss/val"] - losses["loss/train"])
+
+    def _divergence(self, step_losses: Tensor) -> str:
+        """Describes a training loss that is NaN or infinite, from the losses (steps,) of the epoch on this rank."""
+        finite = torch.isfinite(step_losses).tolist()
+        step = f", step {finite.index(False) + 1} of {len(finite)}" if not all(finite) else ""
+        rate = self.optimizers().param_groups[-1]["lr"]  # type: ignore[union-attr]
+        return (
+            f"the training loss is not finite (NaN or infinite) in epoch {self.trainer.current_epoch + 1}{step}, at the "
+            f'learning rate {rate:.2g} in {self.precision_name}; try a lower lr of the stage, SET="fit.clip_grad=1", or '
+            'SET="fit.precision=32"'
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["picture_size"] = self.size  # not a buffer: averaged weights would average it too

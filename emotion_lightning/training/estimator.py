@@ -43,7 +43,10 @@ class EmotionEstimator:
         """Fits the estimator on the training split and, where it is needed, the temperature on the validation split."""
         self.estimator.fit(self._inputs(train.stored, train.valid), train.labels.numpy())
         if not hasattr(self.estimator, "predict_proba"):
-            self.temperature = temperature(self._logits(val.stored, val.valid), val.labels)
+            # a class without a training clip has no decision value; one such clip would drive the temperature to its limit
+            known = torch.isin(val.labels, torch.from_numpy(np.asarray(self.estimator.classes_)))
+            if known.any():
+                self.temperature = temperature(self._logits(val.stored, val.valid)[known], val.labels[known])
 
     def probabilities(self, stored: Tensor, valid: Tensor) -> Tensor:
         """Returns (B, classes) float32 for stored features (B, C, F, T) and the share (B,) of time that holds the clip."""

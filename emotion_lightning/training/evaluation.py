@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def _note(title: str, data: EmotionData, figures: dict[str, float]) -> str:
         f"| {name} | "
         + " | ".join(f"{figures[f'{key}/{metric}']:.3f}" for metric in ("accuracy", "f1", "uar", "loss"))
         + " |"
-        for name, key in (("validation, best epoch", "best"), ("**test**", "test"))
+        for name, key in ((validation_label(figures), "best"), ("**test**", "test"))
     ]
     return "\n".join(
         [
@@ -93,6 +93,11 @@ def _note(title: str, data: EmotionData, figures: dict[str, float]) -> str:
             *rows,
         ]
     )
+
+
+def validation_label(figures: Mapping[str, float]) -> str:
+    """Returns the label of the validation scores, with the epoch of the weights if the model trains in epochs."""
+    return f"validation, epoch {figures['best/epoch']:.0f}" if "best/epoch" in figures else "validation"
 
 
 def _speaker_counts(data: EmotionData) -> dict[str, float]:

@@ -23,14 +23,14 @@ from emotion_lightning.training.inference import Model, probabilities, restore
 from emotion_lightning.training.schedule import Cycle, cycles
 
 OnEpoch = Callable[[dict[str, float], int], None]
-"""Called with an epoch's scores by name ("loss/val") and the epoch's number, from 0."""
+"""Called with an epoch's scores by name ("loss/val") and the epoch's number, from 1."""
 
 
 @dataclass(frozen=True)
 class Fitted:
     """A trained model, ready on its device, and its files.
 
-    `epoch` is the epoch of its weights, from 0; None where there are no epochs. `kept` is the file of the model that the
+    `epoch` is the epoch of its weights, from 1; None where there are no epochs. `kept` is the file of the model that the
     test split is read with; `files` are all files worth keeping.
     """
 
@@ -65,7 +65,7 @@ def _fit_estimator(data: EmotionData, model: EmotionEstimator, folder: Path, on_
     for split, index in (("val", data.split.val), ("train", data.gap_clips())):
         scores = metrics.scores(data.labels[torch.from_numpy(index)], probabilities(model, data, index))
         figures |= {f"{name}/{split}": value for name, value in scores.items()}
-    on_epoch(figures | {"loss/gap": figures["loss/val"] - figures["loss/train"]}, 0)
+    on_epoch(figures | {"loss/gap": figures["loss/val"] - figures["loss/train"]}, 1)
     estimator_file.save(model, file)
     return Fitted(model, None, seconds, file, (file,))
 
@@ -95,7 +95,7 @@ def _fit_network(
     checkpoint = torch.load(kept, map_location="cpu", weights_only=True)
     restore(classifier, checkpoint)
     classifier.to(trainer.strategy.root_device).eval()
-    return Fitted(classifier, int(checkpoint["epoch"]), seconds, kept, files)
+    return Fitted(classifier, int(checkpoint["epoch"]) + 1, seconds, kept, files)
 
 
 def _same_on_all_ranks(data: EmotionData, experiment: Experiment, resumed: Path | None) -> dict[str, str]:

@@ -52,9 +52,10 @@ def _step(
     gather = data.gather_waveforms if data.waveforms_in_training else data.gather
     x, valid, targets = classifier.augmented(gather(index, classifier.device))
     with classifier.trainer.precision_plugin.train_step_context():
-        logits = classifier.network(x, valid).float()
-    loss = torch.nn.functional.cross_entropy(logits, targets, weight=classifier.class_weights)
+        loss = classifier.loss(x, valid, targets)
     optimizer.zero_grad()
     loss.backward()
+    if classifier.experiment.fit.clip_grad:
+        torch.nn.utils.clip_grad_norm_(classifier.parameters(), classifier.experiment.fit.clip_grad)
     optimizer.step()
     return float(loss.detach())

@@ -12,6 +12,8 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from emotion_lightning.errors import UserError
+
 
 @dataclass(frozen=True)
 class PerClass:
@@ -25,17 +27,26 @@ class PerClass:
 def scores(labels: Tensor, probabilities: Tensor) -> dict[str, float]:
     """Returns loss, accuracy, f1 (macro), uar and ece for labels (N,) and probabilities (N, classes).
 
-    loss is the mean cross-entropy in nats. uar is the unweighted average recall, the field's main score. f1 and uar
-    average over the classes that occur among the labels, as scikit-learn's balanced_accuracy does. ece is the expected
-    calibration error (Guo et al. 2017): |confidence − accuracy| over 15 bins of equal width, weighted by clips.
+    loss is the mean cross-entropy in nats. uar is the unweighted average recall, the field's main score: over the classes
+    of the labels, as scikit-learn's balanced_accuracy. f1 is scikit-learn's macro average: over the classes of the labels and
+    of the predictions, where a class that was only predicted counts 0. ece is the expected calibration error (Guo et al.
+    2017): |confidence − accuracy| over 15 bins of equal width, weighted by clips.
+
+    Raises: UserError for probabilities that are not finite.
     """
+    if bad := int((~torch.isfinite(probabilities)).any(1).sum()):
+        raise UserError(
+            f"the model's probabilities are not finite (NaN or infinite) for {bad} of {len(labels)} clips: its training has "
+            "diverged, try a lower learning rate"
+        )
     classes = per_class(labels, probabilities)
     present = classes.clips > 0
+    occurs = present | (torch.bincount(probabilities.argmax(1), minlength=len(present)) > 0)
     label_probability = probabilities.gather(1, labels[:, None])[:, 0].double()
     return {
         "loss": float(-label_probability.clamp(min=1e-12).log().mean()),
         "accuracy": float(multiclass_accuracy(probabilities, labels, probabilities.shape[1], average="micro")),
-        "f1": float(classes.f1[present].mean()),
+        "f1": float(classes.f1[occurs].nan_to_num(0).mean()),
         "uar": float(classes.recall[present].mean()),
         "ece": float(multiclass_calibration_error(probabilities.float(), labels, probabilities.shape[1], n_bins=15)),
     }

@@ -11,7 +11,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 def loss_gap(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> Figure:
     """Draws the loss of clean training clips and of the validation split by epoch, with the gap filled; UAR below.
 
-    `history`: (epoch from 0, value) pairs by metric name, as MLflow keeps them.
+    `history`: (epoch from 1, value) pairs by metric name, as MLflow keeps them.
     """
     figure = Figure(figsize=(7, 6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
@@ -22,7 +22,7 @@ def loss_gap(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> 
             ("val", ORANGE, "--", "validation clips"),
         ):
             points = sorted(history[f"{metric}/{split}"])
-            epochs, values = [epoch + 1 for epoch, _ in points], [value for _, value in points]
+            epochs, values = zip(*points, strict=True)
             axes.plot(epochs, values, style, color=colour, marker="." if len(epochs) < 40 else "", label=label)
             lines.append(values)
         if metric == "loss":

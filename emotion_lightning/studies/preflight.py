@@ -1,0 +1,25 @@
+"""Checks before a study starts, so that a mistake does not replace its plan and its report."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from emotion_lightning.config.schema import Experiment
+from emotion_lightning.corpora import open_corpus
+from emotion_lightning.errors import UserError
+
+
+def require_corpora(experiments: Iterable[Experiment]) -> None:
+    """Checks that one of the experiments, at least, has its corpora, before a study changes its plan or its report.
+
+    Raises: UserError where none has; the message is that of the first one.
+    """
+    fault: UserError | None = None
+    for experiment in experiments:
+        try:
+            for name, args in experiment.corpora.items():
+                open_corpus(name, args, Path(experiment.data.dir), Path(experiment.data.cache))
+            return
+        except UserError as error:
+            fault = fault or error
+    if fault:
+        raise fault
