@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 EMOTION := $(BIN)/emotion-lightning $(if $(PARTS),--parts "$(PARTS)")
 ENGINES = $(if $(ENGINE),--engine $(ENGINE)) $(if $(GPUS),--gpus $(GPUS))
 FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
-PYTEST := $(BIN)/python -m pytest --dist loadfile -n
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -66,14 +66,13 @@ bench-check: setup-dev ## fail if a guarded ratio has fallen: [DATA=dir] [ONLY=t
 	@$(BIN)/python -m benchmarks $(ONLY) --check $(if $(DATA),--data "$(DATA)") $(if $(ROUNDS),--rounds $(ROUNDS))
 
 test: setup-dev ## the fast tests: [ARGS="-x tests/test_audio.py"]
-	@$(PYTEST) 2 -m "not slow and not real" $(ARGS)
+	@$(PYTEST) -m "not slow and not real" $(ARGS)
 
-# three at once, since many of these tests wait for a server, a node or a lost process
 test-slow: setup-dev ## the other tests: several processes, kill and resume, the shipped experiments, the real corpora: [ARGS=…]
-	@$(PYTEST) 3 -m "slow or real" $(ARGS)
+	@$(PYTEST) -m "slow or real" $(ARGS)
 
 test-all: setup-dev ## all tests: [ARGS=…]
-	@$(PYTEST) 2 $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 lint: setup-dev ## ruff and mypy
 	@$(BIN)/ruff check .

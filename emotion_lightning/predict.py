@@ -13,6 +13,9 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.tracking import store
 from emotion_lightning.training.inference import from_checkpoint
 
+UNREADABLE = {".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mkv", ".mov"}
+"""Formats of sound that people have and libsndfile does not read."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -36,23 +39,29 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
     """
     if not source.exists():
         raise UserError(f"AUDIO: there is no file or folder '{source}'")
-    if not (files := [source] if source.is_file() else list(media_files(source, DECODED))):
+    if not (sounds := [source] if source.is_file() else list(media_files(source, DECODED | UNREADABLE))):
         raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) in '{source}'")
     client = store.connect()
     run = store.find_run(client, run_id)
     if run.data.tags.get("kind") == "study":
         name = run.data.tags.get("study", "")
         raise UserError(f"RUN: {run_id} is the run of the whole study {name}; name a run of one of its models")
-    best = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == "best"]
-    if not best:
+    kept = run.data.params.get("fit.keep", "best")  # the weights that the test split was read with
+    files = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == kept]
+    if not files:
         raise UserError(
             f"run {run_id} ({run.info.status}) has no checkpoint; RESUME={run_id} finishes a run that was killed, and "
             f'a run with SET="fit.log_model=true" stores one'
         )
-    checkpoint = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=best[0])
+    checkpoint = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=files[0])
     model = from_checkpoint(Path(checkpoint))
     settings = model.classifier.experiment.audio
-    for file in files:
+    for file in sounds:
+        if file.suffix.lower() in UNREADABLE:
+            yield Prediction(
+                file, {}, f"{file.suffix} cannot be read; convert it, for example with ffmpeg -i FILE FILE.wav"
+            )
+            continue
         try:
             wave = audio.load(file, settings)
         except audio.BadClip as fault:

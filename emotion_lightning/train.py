@@ -14,6 +14,7 @@ from emotion_lightning.config.schema import Experiment
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import signals, store
+from emotion_lightning.tracking.resume import require_same_data
 from emotion_lightning.training import ddp, hardware
 from emotion_lightning.training.build import build
 from emotion_lightning.training.evaluation import RunResult, evaluate_and_log, split_sizes
@@ -64,6 +65,8 @@ def train(
         )
 
     all_tags = {**run_tags(experiment, data, model), **findings.tags(), **(tags or {})}
+    if resume:
+        require_same_data(resume, all_tags)
     with tracking.run(experiment, all_tags, resume) as tracked:
         folder = work_folder(tracked.id)
         precision = f" · {model.precision_name}" if model.trains_in_steps else ""

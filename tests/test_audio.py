@@ -12,6 +12,7 @@ import soundfile
 from conftest import hiss, tone
 
 from emotion_lightning.config.schema import Audio
+from emotion_lightning.corpora import DECODED
 from emotion_lightning.data import audio
 from emotion_lightning.data.audio import BadClip
 
@@ -58,6 +59,24 @@ def test_a_stereo_clip_is_downmixed_to_the_mean_of_its_channels(write_wav: Calla
     assert decoded.shape == left.shape
     mean = (left + right) / 2
     np.testing.assert_allclose(decoded, mean - mean.mean(), atol=2**-15)
+
+
+def test_channels_that_cancel_each_other_give_one_of_them(write_wav: Callable[..., Path]) -> None:
+    """A balanced line recorded as stereo, or a broken cable."""
+    wave = tone(440)
+    mono, _ = audio.decode(write_wav("mono.wav", wave))
+    stereo, _ = audio.decode(write_wav("stereo.wav", np.stack([wave, -wave], 1)))
+    np.testing.assert_allclose(np.abs(stereo), np.abs(mono), atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", sorted(DECODED))
+def test_every_format_of_a_users_clips_is_decoded(suffix: str, tmp_path: Path) -> None:
+    kinds = {".ogg": "OGG", ".oga": "OGG", ".opus": "OGG", ".mp3": "MP3", ".au": "AU", ".snd": "AU", ".caf": "CAF"}
+    kinds |= {".w64": "W64", ".wav": "WAV", ".flac": "FLAC", ".aiff": "AIFF", ".aif": "AIFF", ".aifc": "AIFF"}
+    subtype = {".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}.get(suffix)
+    soundfile.write(tmp_path / f"x{suffix}", tone(440), 16_000, format=kinds[suffix], subtype=subtype)
+    wave, rate = audio.decode(tmp_path / f"x{suffix}")
+    assert 15_000 < len(wave) < 18_000 and rate == 16_000 and np.abs(wave).max() > 0.2
 
 
 def test_two_equal_channels_are_the_same_as_one(write_wav: Callable[..., Path]) -> None:

@@ -18,6 +18,7 @@ from corpus_files import (
 )
 
 from emotion_lightning.corpora import EMOTIONS, Clip, Corpus
+from emotion_lightning.errors import UserError
 
 RAVDESS = FILES["ravdess"]
 TOLD = ("speaker", "sex", "emotion", "sentence", "intensity", "take")
@@ -247,3 +248,28 @@ def test_iemocap_without_its_labels_is_reported(tmp_path: Path) -> None:
     touch(tmp_path, FILES["iemocap"])
     with pytest.raises(Exception, match=r"100 files not read, no label in dialog/EmoEvaluation"):
         opened("iemocap", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "reason"),
+    [
+        ("ravdess", "03-01-06-01-02-01-12_noise.wav", "copies, a RAVDESS name with something added to it"),
+        ("ravdess", "03-01-06-01-02-01-12 (1).wav", "copies, a RAVDESS name with something added to it"),
+        ("ravdess", "03-01-06-01-02-01-25.wav", "no RAVDESS name"),
+        ("savee", "DC_a01_noise.wav", "copies, a SAVEE name with something added to it"),
+    ],
+)
+def test_additions_in_a_flat_folder_are_counted(name: str, file: str, reason: str, tmp_path: Path) -> None:
+    touch(tmp_path / "flat", [*FILES[name], file])
+    (warning,) = [w for w in opened(name, tmp_path / "flat").warnings if "not read" in w]
+    assert f"1 file not read, {reason}" in warning and file in warning
+
+
+def test_a_corpus_of_git_lfs_pointers_says_what_to_do(tmp_path: Path) -> None:
+    for file in FILES["crema_d"]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(
+        UserError, match="is a git-lfs pointer and not a sound; install git-lfs and run `git lfs pull`"
+    ):
+        opened("crema_d", tmp_path)

@@ -92,9 +92,14 @@ def test_a_table_there_with_its_sounds_elsewhere_needs_none_either(tmp_path: Pat
         ([HEADER, TABLE_ROWS[0], "sounds/ben_sad.wav,sda,ben"], "line 3: unknown emotion 'sda'; did you mean 'sad'?"),
         ([HEADER, "", "sounds/gone.wav,sad,ben"], "line 3: there is no file '"),
         ([HEADER, "sounds,sad,ben"], "line 2: there is no file '"),
+        ([HEADER, f"{'a long text ' * 400},sad,ben"], "line 2: there is no file '"),
+        (
+            [HEADER, "sounds/ben_sad.wav,sad,ben", "sounds/../sounds/ben_sad.wav,angry,ben"],
+            "ben_sad.wav' is also in line 2",
+        ),
         (
             [HEADER, "sounds/notes.txt,sad,ben"],
-            "line 2: 'sounds/notes.txt' has none of the formats .aiff, .au, .flac, .mp3, .ogg, .wav",
+            "line 2: 'sounds/notes.txt' has none of the formats .aif, .aifc, .aiff, .au, .caf, .flac,",
         ),
         ([HEADER, "sounds/ben_sad.wav,sad,"], "line 2: no speaker"),
         ([HEADER, ",sad,ben"], "line 2: no path"),

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from processes import copy_ready_store
 from rich.console import Console
@@ -428,3 +430,49 @@ def test_a_study_has_no_model_to_predict_with(finished: RunResult, demo_data: Pa
     with pytest.raises(UserError, match="is the run of the whole study s; name a run of one of its models"):
         list(predict(next(demo_data.rglob("*.wav")), parent.info.run_id))
     client.set_terminated(parent.info.run_id)
+
+
+def test_a_failure_that_cannot_be_written_down_is_still_the_error_and_the_run_is_failed(
+    workplace: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(key: str, value: str) -> None:
+        raise MlflowException("database is locked")
+
+    monkeypatch.setattr(mlflow, "set_tag", locked)
+    options = {"fit.optimizer": "sgd", "fit.stages.small.lr": "1e12", "fit.stages.large.lr": "1e12", "seed": "78"}
+    with pytest.raises(UserError, match="not finite"):
+        train(small(demo_data, **options), Console(quiet=True))
+    client = MlflowClient()
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()], "params.seed = '78'")
+    assert run.info.status == "FAILED" and mlflow.active_run() is None
+
+
+def test_a_run_is_not_resumed_on_other_clips(finished: RunResult) -> None:
+    digest = MlflowClient().get_run(finished.run_id).data.tags["data/digest"]
+    resume.require_same_data(finished.run_id, {"data/digest": digest})
+    with pytest.raises(UserError, match="the clips, labels or features have changed since run"):
+        resume.require_same_data(finished.run_id, {"data/digest": "other"})
+
+
+def test_a_run_predicts_with_the_weights_that_were_tested(workplace: Path, demo_data: Path) -> None:
+    """With `keep: last` these are not the best ones."""
+    result = train(small(demo_data, seed="5", **{"fit.keep": "last"}), Console(quiet=True))
+    assert result is not None
+    data, _ = build(small(demo_data, seed="5"), Console(quiet=True))
+    index = int(data.split.test[0])
+    (found,) = predict(data.clips[index].path, result.run_id)
+    expected = dict(zip(result.classes, result.probabilities[0].tolist(), strict=True))
+    assert found.probabilities == pytest.approx(expected, abs=1e-3)
+
+
+def test_one_emotion_is_too_few(workplace: Path, demo_data: Path) -> None:
+    emotions = {f"emotions.{e}": "off" for e in ("calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")}
+    with pytest.raises(UserError, match=r"only one emotion is left \(neutral\)"):
+        build(small(demo_data, **emotions), Console(quiet=True))
+
+
+def test_sound_that_cannot_be_read_is_named(finished: RunResult, demo_data: Path, tmp_path: Path) -> None:
+    shutil.copy(next(demo_data.rglob("*.wav")), tmp_path / "a.wav")
+    (tmp_path / "b.m4a").write_bytes(b"sound")
+    good, bad = predict(tmp_path, finished.run_id)
+    assert good.emotion and "convert it" in bad.fault

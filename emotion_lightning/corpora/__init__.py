@@ -23,7 +23,8 @@ EMOTIONS = (
 """The emotions that the labels of every corpus are mapped to. The order is that of class ids, so append new ones."""
 
 AUDIO = {".wav", ".flac"}  # the formats of published corpora
-DECODED = AUDIO | {".ogg", ".mp3", ".aiff", ".au"}  # the formats of a user's own clips, all read by libsndfile
+DECODED = AUDIO | {".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64"}
+"""The formats of a user's own clips, all read by libsndfile."""
 VIDEO = {".mp4", ".avi", ".mov", ".mpg"}
 
 
@@ -140,8 +141,22 @@ def open_corpus(name: str, args: dict[str, Any], data_dir: Path, cache_dir: Path
     if not clips:
         raise MissingCorpus("; ".join([_missing(name, module.ABOUT, data_dir), *_refusals(name, refused)]))
     ordered = tuple(sorted(clips.values(), key=lambda c: (c.speaker, c.id)))
+    if is_git_lfs_pointer(ordered[0].path):
+        raise UserError(
+            f"{name}: '{ordered[0].path}' is a git-lfs pointer and not a sound; install git-lfs and run `git lfs pull` in the "
+            "folder of the corpus"
+        )
     warnings = (*_refusals(name, refused), *_shortfalls(name, module.ABOUT, ordered))
     return Corpus(name, module.ABOUT, folder, ordered, warnings)
+
+
+def is_git_lfs_pointer(path: Path) -> bool:
+    """Returns whether a file is the small text that git puts in the place of a large file which it has not fetched."""
+    try:
+        with path.open("rb") as file:
+            return file.read(24) == b"version https://git-lfs."
+    except OSError:  # decoding the file will report the reason
+        return False
 
 
 def relabel(clips: Mapping[int, Clip], emotions: Mapping[str, str | Literal[False]]) -> Iterator[tuple[int, Clip]]:

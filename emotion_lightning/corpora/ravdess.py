@@ -14,6 +14,7 @@ from emotion_lightning.corpora import EMOTIONS, VIDEO, About, Archive, Clip, Ref
 EMOTION = dict(zip(("01", "02", "03", "04", "05", "06", "07", "08"), EMOTIONS[:8], strict=True))
 SENTENCE = {"01": "kids", "02": "dogs"}  # "Kids are talking by the door." / "Dogs are sitting by the door."
 NAME = re.compile(r"(0[1-3])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])")
+SEVEN_NUMBERS = re.compile(r"\d\d(-\d\d){6}")  # one of them is out of its range
 
 ABOUT = About(
     title="RAVDESS",
@@ -35,7 +36,9 @@ def read(folder: Path) -> Iterator[Clip | Refused]:
     """Yields the clips below a folder."""
     for path in media_files(folder):
         if not (match := NAME.fullmatch(path.stem)):
-            if path.parent.name.lower().startswith("actor_"):
+            if NAME.search(path.stem):
+                yield Refused(path, "copies, a RAVDESS name with something added to it")
+            elif path.parent.name.lower().startswith("actor_") or SEVEN_NUMBERS.fullmatch(path.stem):
                 yield Refused(path, "no RAVDESS name (seven two-digit numbers)")
             continue
         modality, channel, emotion, intensity, sentence, take, actor = match.groups()

@@ -32,7 +32,9 @@ def read(folder: Path) -> Iterator[Clip | Refused]:
         elif path.parent.name.upper() in SPEAKERS and (match := NESTED.fullmatch(path.stem)):
             speaker, (code, number) = path.parent.name, match.groups()
         else:
-            if path.parent.name.upper() in (*SPEAKERS, "ALL"):
+            if FLAT.search(path.stem):
+                yield Refused(path, "copies, a SAVEE name with something added to it")
+            elif path.parent.name.upper() in (*SPEAKERS, "ALL"):
                 yield Refused(path, "no SAVEE name (such as DC_a01 or DC/a01)")
             continue
         if path.suffix.lower() in VIDEO:

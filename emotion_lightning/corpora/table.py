@@ -41,7 +41,7 @@ def read(folder: Path, *, path: str = "") -> Iterator[Clip]:
     speakers: dict[str, str] = {}  # first spelling of each name in lower case
     for line, row in _rows(table):
         clip = _clip(table, line, row)
-        for key in (f"id '{clip.id}'", f"path '{clip.path}'"):
+        for key in (f"id '{clip.id}'", f"path '{clip.path.resolve()}'"):
             if key in lines:
                 raise UserError(f"{table} line {line}: the {key} is also in line {lines[key]}")
             lines[key] = line
@@ -90,8 +90,12 @@ def _clip(table: Path, line: int, row: dict[str, str]) -> Clip:
         raise UserError(f"{table} line {line}: unknown sex '{row['sex']}'; use female or male")
     written = Path(row["path"].replace("\\", "/"))  # a table from Windows
     path = table.parent / written.expanduser()
-    if not path.is_file():
-        raise UserError(f"{table} line {line}: there is no file '{path}'")
+    try:
+        exists = path.is_file()
+    except OSError:  # the text is too long for a path: the row's columns are shifted
+        exists = False
+    if not exists:
+        raise UserError(f"{table} line {line}: there is no file '{str(path)[:120]}'")
     if path.suffix.lower() not in DECODED:
         raise UserError(f"{table} line {line}: '{written}' has none of the formats {', '.join(sorted(DECODED))}")
     return Clip(

@@ -38,9 +38,9 @@ def decode(path: Path) -> tuple[Waveform, int]:
         BadClip: the file is missing, not audio, truncated, silent or empty, or has samples that are not numbers.
     """
     samples, rate = _read(path)
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if len(mono) == 0:
+    if len(samples) == 0:
         raise BadClip("no samples")
+    mono = _downmix(samples)
     mean = mono.mean()
     if not np.isfinite(mean):  # one NaN or infinite sample is enough
         raise BadClip("samples that are not numbers (NaN or infinite)")
@@ -48,6 +48,16 @@ def decode(path: Path) -> tuple[Waveform, int]:
     if (peak := float(max(mono.max(), -mono.min()))) < SILENT_PEAK:
         raise BadClip(f"silent (peak {20 * np.log10(max(peak, 1e-9)):.0f} dBFS)")
     return mono, rate
+
+
+def _downmix(samples: Waveform) -> Waveform:
+    """Averages the channels of (samples, channels); channels that cancel each other (inverted ones) give the loudest."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    mono, peaks = samples.mean(axis=1), np.abs(samples).max(axis=0)
+    if np.abs(mono).max() < 0.1 * peaks.max():
+        return samples[:, peaks.argmax()].copy()
+    return mono
 
 
 def _read(path: Path) -> tuple[Waveform, int]:

@@ -1,7 +1,7 @@
 """Stores waveforms and features on disk, memory-mapped: one folder for each corpus and setting.
 
-A folder's name contains a digest of everything that its bytes depend on: name, size and modification time of each file,
-the settings, and the source of the code that made them (filesystem.py).
+A folder's name contains a digest of everything that its bytes depend on: name, size and times of each file, the settings,
+and the source of the code that made them (filesystem.py).
 
     waves-<digest>/      samples.i16 (all clips, concatenated, int16), index.npz (start, length, scale, digest, fault per clip)
     log_mel-<digest>/    features.npy (clips, C, F, T), valid.npy (clips,)
@@ -65,7 +65,8 @@ class Features:
 def waves(clips: Sequence[Clip], settings: Audio, folder: Path, track: Track) -> Waves:
     """Returns the waveforms of the clips, from the cache, or decoded now on all cores."""
     key = digest(
-        [(c.id, s.st_size, s.st_mtime_ns) if (s := _stat(c.path)) else (c.id,) for c in clips],
+        # with the time of the last change of the entry: two versions of a corpus may have equal names, sizes and dates
+        [(c.id, s.st_size, s.st_mtime_ns, s.st_ctime_ns) if (s := _stat(c.path)) else (c.id,) for c in clips],
         settings.model_dump(),
         *(source_digest(Path(file)) for file in (audio.__file__, __file__)),
     )

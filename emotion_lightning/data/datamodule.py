@@ -91,7 +91,17 @@ class EmotionData(L.LightningDataModule):
             [self.classes.index(c.emotion) if c.emotion in self.classes else -1 for c in clips]
         )
         self.clips = clips
-        self.notes += self._unlearnable()
+        self.notes += [*self._unlearnable(), *self._contradictions()]
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yields a note if recordings with equal audio have different emotions."""
+        emotions: dict[str, set[str]] = {}
+        for clip in self.clips:
+            if clip.content and not clip.variant:
+                emotions.setdefault(clip.content, set()).add(clip.emotion)
+        contradictory = [sorted(names) for names in emotions.values() if len(names) > 1]
+        if contradictory:
+            yield f"{len(contradictory)} recordings occur with two emotions, such as {' and '.join(contradictory[0])}"
 
     def _unlearnable(self) -> Iterator[str]:
         """Yields a note for each class that has no training clip, or no test clip."""

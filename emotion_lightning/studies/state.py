@@ -67,8 +67,10 @@ def _state(runs: Sequence[Run]) -> CellState:
     by_status = defaultdict[str, list[Run]](list)
     for run in runs:
         by_status[run.info.status].append(run)
-    if by_status["FINISHED"]:
-        return CellState("finished", by_status["FINISHED"][-1])  # the oldest: a later run changes no table
+    # a run whose status MLflow set at the exit of its process has no test scores
+    tested = [run for run in by_status["FINISHED"] if any(name.startswith("test/") for name in run.data.metrics)]
+    if tested:
+        return CellState("finished", tested[-1])  # the oldest: a later run changes no table
     if by_status["RUNNING"]:
         run = by_status["RUNNING"][0]
         host, run_id = run.data.tags.get("machine/host", "some machine"), run.info.run_id[:8]

@@ -1,5 +1,7 @@
 """Checks whether a run can be resumed: it exists, it was not finished, and its settings are the same."""
 
+from collections.abc import Mapping
+
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import ranks
 from emotion_lightning.config.schema import MACHINE_FIT, Experiment
@@ -9,6 +11,19 @@ from emotion_lightning.tracking import store
 
 MACHINE = ("data.dir", "data.cache", *(f"fit.{name}" for name in sorted(MACHINE_FIT)))
 """Settings that may change when a run is resumed."""
+
+
+def require_same_data(run_id: str, tags: Mapping[str, str]) -> None:
+    """Compares the digest of clips, labels and features in the tags of the present start with that of the run.
+
+    Raises:
+        UserError: they differ.
+    """
+    before = store.find_run(store.connect(), run_id).data.tags.get("data/digest")
+    if before not in (None, tags["data/digest"]):
+        raise UserError(
+            f"RESUME: the clips, labels or features have changed since run {run_id[:8]} was started; train anew"
+        )
 
 
 def check(experiment: Experiment, run_id: str) -> str:

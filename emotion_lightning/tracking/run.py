@@ -112,8 +112,10 @@ def _opened(
         signals.ignore()
         if isinstance(error, UserError):
             error.in_run = True
-        mlflow.set_tag("failure", f"{type(error).__name__}: {error}"[:500])
-        _end(tracked, RunStatus.FAILED)
+        with suppress(Exception):  # a locked database must not hide the first error, nor leave the run open
+            mlflow.set_tag("failure", f"{type(error).__name__}: {error}"[:500])
+        with suppress(Exception):  # then the next start sets KILLED in `sweep`
+            _end(tracked, RunStatus.FAILED)
         raise
     _end(tracked, RunStatus.FINISHED)
 

@@ -64,6 +64,10 @@ def connect() -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # we print the URL of the run ourselves
     logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # it warns about pickle for each logged model
     if uri() == local():
+        if unusable := sorted({"%", "?", "#"} & set(str(ROOT.resolve()))):
+            raise UserError(
+                f"the folder '{Path.cwd()}' has '{unusable[0]}' in its name, which an MLflow address cannot have; rename it"
+            )
         make_local(ROOT)
     elif is_server():
         # in seconds; MLflow's default of 120 is too long for a server that hangs

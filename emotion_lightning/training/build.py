@@ -30,6 +30,10 @@ def build(experiment: Experiment, console: Console) -> tuple[EmotionData, Model]
     data.setup()
     for note in data.notes:
         console.print(f"[yellow]note:[/] {note}")
+    if len(data.classes) < 2:
+        raise UserError(
+            f"only one emotion is left ({', '.join(data.classes)}); a model needs at least two to tell apart"
+        )
     with data.access_log.purpose("shape"):
         first = data.gather(torch.tensor([0]), torch.device("cpu"))
     presented = data.feature.present(first.stored)
