@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from processes import (
     REPOSITORY,
@@ -59,6 +60,12 @@ def prepared(folder: Path, cache: Path, study: dict | None = None, store: bool =
         (experiments / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     (experiments / "studies" / "tiny.yaml").write_text(yaml.safe_dump(study or STUDY, sort_keys=False))
     return folder
+
+
+def study_run(folder: Path) -> Run:
+    client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    (parent,) = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.kind = 'study'")
+    return parent
 
 
 def statuses(folder: Path) -> Counter[str]:
@@ -222,6 +229,7 @@ def test_gaps_say_why_and_what_failed_is_run_again(tmp_path: Path, demo_data: Pa
     said = finished(start(folder, "--parts", "parts", "study", "tiny"), 1)
     assert "model.weights: there is no file 'nowhere.bin'" in said and "RuntimeError: out of cheese" in said
     assert statuses(folder) == {"FINISHED": 2, "FAILED": 2}
+    assert study_run(folder).info.status == "FAILED"
     page = (folder / "reports" / "tiny" / "report.md").read_text()
     assert "| no_weights | speaker_folds | 2 | fold 0 seed 0, fold 1 seed 0 | model.weights: there is no file" in page
     assert "| crashes | speaker_folds | 2 | fold 0 seed 0, fold 1 seed 0 | RuntimeError: out of cheese |" in page

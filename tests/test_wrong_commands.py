@@ -156,6 +156,15 @@ def test_a_wrong_tracking_address_is_one_line_without_its_password(
     assert len(line.splitlines()) == 1 and "Traceback" not in line
 
 
+@pytest.mark.parametrize("name", ["feature%2Fx", "my%20work", "what?", "c#"])
+def test_a_folder_whose_name_no_address_can_have_is_refused(
+    name: str, tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    (tmp_path / name).mkdir()
+    line = refusal(tmp_path / name, "train", "demo")
+    assert "in its name, which an MLflow address cannot have; rename it" in line and len(line.splitlines()) == 1
+
+
 def test_a_port_that_does_not_exist_is_refused(workplace: Path, refusal: Callable[..., str]) -> None:
     said = refusal(workplace, "ui", "--port", "80000")
     assert "65535" in said and "Traceback" not in said
