@@ -161,7 +161,7 @@ def test_a_folder_whose_name_no_address_can_have_is_refused(
     name: str, tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
     (tmp_path / name).mkdir()
-    line = refusal(tmp_path / name, "train", "demo")
+    line = refusal(tmp_path / name, "train", "demo", MLFLOW_TRACKING_URI="")  # tests before may have left one
     assert "in its name, which an MLflow address cannot have; rename it" in line and len(line.splitlines()) == 1
 
 
