@@ -4,7 +4,7 @@ The data loaders yield indices of clips only. Their features are on the GPU if t
 So a step costs no Python for each clip and no copy between processes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, relabe
 from emotion_lightning.data import cache
 from emotion_lightning.data.access_log import AccessLog
 from emotion_lightning.data.filesystem import Track, digest
+from emotion_lightning.data.label_notes import contradictions, unlearnable
 from emotion_lightning.data.offline_augmentation import Expanded, expand
 from emotion_lightning.data.sampler import Batches, Indices
 from emotion_lightning.errors import UserError
@@ -91,30 +92,7 @@ class EmotionData(L.LightningDataModule):
             [self.classes.index(c.emotion) if c.emotion in self.classes else -1 for c in clips]
         )
         self.clips = clips
-        self.notes += [*self._unlearnable(), *self._contradictions()]
-
-    def _contradictions(self) -> Iterator[str]:
-        """Yields a note if recordings with equal audio have different emotions."""
-        emotions: dict[str, set[str]] = {}
-        for clip in self.clips:
-            if clip.content and not clip.variant:
-                emotions.setdefault(clip.content, set()).add(clip.emotion)
-        contradictory = [sorted(names) for names in emotions.values() if len(names) > 1]
-        if contradictory:
-            yield f"{len(contradictory)} recordings occur with two emotions, such as {' and '.join(contradictory[0])}"
-
-    def _unlearnable(self) -> Iterator[str]:
-        """Yields a note for each class that has no training clip, or no test clip."""
-        counts = {
-            name: torch.bincount(self.labels[self.split.indices(name)], minlength=len(self.classes))
-            for name in SPLITS
-        }
-        for number, emotion in enumerate(self.classes):
-            train, val, test = (int(counts[name][number]) for name in SPLITS)
-            if not train:
-                yield f"{emotion}: no training clip, but {val} validation and {test} test clips; no model can learn it"
-            elif not test:
-                yield f"{emotion}: no test clip, so the test scores leave it out"
+        self.notes += [*unlearnable(clips, self.split, self.classes), *contradictions(clips)]
 
     def _check_clips(self, clips: Sequence[Clip]) -> None:
         """Raises UserError for bad clips, unless they are to be skipped and others are left."""

@@ -14,7 +14,9 @@ def require_corpora(experiments: Iterable[Experiment]) -> None:
     Raises: UserError where none has; the message is that of the first one.
     """
     fault: UserError | None = None
-    for experiment in experiments:
+    # the cells of a study mostly have the same corpora, which take time to list
+    distinct = {f"{experiment.corpora} {experiment.data.dir}": experiment for experiment in experiments}
+    for experiment in distinct.values():
         try:
             for name, args in experiment.corpora.items():
                 open_corpus(name, args, Path(experiment.data.dir), Path(experiment.data.cache))

@@ -95,13 +95,14 @@ class StudyRunner:
             try:
                 self._run_cells()
                 write_report()  # while the study's own run is still RUNNING
-                status = "FAILED" if self._unfinished() else "FINISHED"
+                unfinished = self._unfinished()
+                status = "FAILED" if unfinished else "FINISHED"
             except signals.Killed as killed:
                 status, killed.run_id = "KILLED", self.parent_id
                 raise
             finally:
                 self.client.set_terminated(self.parent_id, status)
-        return self._unfinished()
+        return unfinished
 
     def _plan(self) -> Plan:
         return make_plan(self.study, self.cells, self.overrides, self.reasons)
