@@ -3,9 +3,10 @@
 import random
 import shutil
 import signal
+import sqlite3
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -125,11 +126,11 @@ def test_a_study_killed_at_three_random_moments_ends_with_the_table_of_an_unbrok
     chance = random.Random(20261121)
     for cells in (0, 2, 3):  # so many have finished, then some moment later
         process = start(broken, "study", "tiny")
-        until(lambda: workers(process) and count_finished(broken) >= cells and any_running(broken), process)  # noqa: B023
-        moment = time.monotonic() + chance.uniform(
-            0, 2
-        )  # earlier where a machine is so fast that a cell ends before it
-        until(lambda: time.monotonic() > moment or count_finished(broken) > cells, process)  # noqa: B023
+        until(lambda: workers(process) and quick_count(broken, "FINISHED") >= cells, process)  # noqa: B023
+        until(lambda: quick_count(broken, "RUNNING") > 0, process)
+        # earlier where a machine is so fast that a cell ends before it
+        moment = time.monotonic() + chance.uniform(0, 2)
+        until(lambda: time.monotonic() > moment or quick_count(broken, "FINISHED") > cells, process)  # noqa: B023
         children = workers(process)
         process.kill()
         process.communicate()
@@ -253,8 +254,13 @@ def test_a_run_whose_worker_dies_is_started_once_more(unbroken: Path, tmp_path: 
     assert table(folder).splitlines()[1:] == cnn
 
 
-def count_finished(folder: Path) -> int:
-    return statuses(folder)["FINISHED"] if (folder / "mlruns" / ".ready").exists() else 0
+def quick_count(folder: Path, status: str) -> int:
+    """Counts the runs with a status by SQL, in a millisecond: asking MLflow takes as long as a short run."""
+    if not (folder / "mlruns" / ".ready").exists():
+        return 0
+    query = "SELECT COUNT(*) FROM runs WHERE status = ? AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = 'kind')"
+    with closing(sqlite3.connect(folder / "mlruns" / "mlflow.db", timeout=60)) as database:
+        return int(database.execute(query, [status]).fetchone()[0])
 
 
 def workers(process: Command) -> list[psutil.Process]:
@@ -265,7 +271,3 @@ def workers(process: Command) -> list[psutil.Process]:
             if "spawn_main" in " ".join(child.cmdline()):
                 found.append(child)
     return found
-
-
-def any_running(folder: Path) -> bool:
-    return (folder / "mlruns" / ".ready").exists() and statuses(folder)["RUNNING"] > 0
