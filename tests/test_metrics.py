@@ -16,7 +16,7 @@ from sklearn.metrics import (
 from torch import Tensor
 
 from emotion_lightning.errors import UserError
-from emotion_lightning.training.metrics import confusion, per_class, scores
+from emotion_lightning.training.metrics import confusion, ece_if_calibrated, per_class, scores
 
 CLASSES = 8
 CASES = {
@@ -133,3 +133,18 @@ def test_probabilities_that_are_not_finite_are_an_error(bad: float) -> None:
     probabilities[2] = bad
     with pytest.raises(UserError, match=r"not finite .* for 1 of 4 clips"):
         scores(torch.tensor([0, 1, 2, 0]), probabilities)
+
+
+@pytest.mark.parametrize("clips", [96, 400])
+def test_ece_if_calibrated_is_the_mean_ece_of_labels_drawn_from_the_probabilities(clips: int) -> None:
+    random = torch.Generator().manual_seed(clips)
+    probabilities = torch.softmax(1.5 * torch.randn(clips, CLASSES, generator=random), 1)
+    draws = [torch.multinomial(probabilities, 1, generator=random)[:, 0] for _ in range(200)]
+    expected = np.mean([calibration_error(labels.numpy(), probabilities.numpy()) for labels in draws])
+    assert expected > 0.04
+    assert ece_if_calibrated(probabilities) == pytest.approx(expected, rel=0.05)
+    assert ece_if_calibrated(probabilities.flip(0)) == ece_if_calibrated(probabilities)
+
+
+def test_ece_if_calibrated_is_zero_where_the_model_is_sure() -> None:
+    assert ece_if_calibrated(torch.eye(4)) == 0.0

@@ -288,7 +288,7 @@ def test_an_estimator_is_tracked_and_kept_like_a_network(finished: RunResult, de
     result = train(experiment, Console(quiet=True))
     assert result is not None and result.figures["test/accuracy"] > 0.3  # DEMO voices, eight classes
     run = MlflowClient().get_run(result.run_id)
-    assert {"loss/train", "loss/val", "loss/gap", "best/uar", "test/uar", "test/ece"} <= set(run.data.metrics)
+    assert {"loss/train", "loss/val", "loss/gap", "best/uar", "test/uar", "test/ece", "test/ece_if_calibrated"} <= set(run.data.metrics)
     assert "best/epoch" not in run.data.metrics
     clip = next(demo_data.rglob("03-01-05-*.wav"))
     (found,) = predict(clip, result.run_id)

@@ -168,7 +168,9 @@ def read_run(client: MlflowClient, cell: PlannedCell, run: Run) -> Finished:
     Raises: UserError where the run has no predictions.csv.
     """
     predictions = read_predictions(run)
-    scores = metrics.scores(torch.from_numpy(predictions.labels), torch.from_numpy(predictions.probabilities))
+    probabilities = torch.from_numpy(predictions.probabilities)
+    scores = metrics.scores(torch.from_numpy(predictions.labels), probabilities)
+    scores["ece_if_calibrated"] = metrics.ece_if_calibrated(probabilities)
     curves = {n: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, n)] for n in CURVES}
     return Finished(cell, run, predictions, scores, curves)
 

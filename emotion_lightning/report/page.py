@@ -20,7 +20,8 @@ from emotion_lightning.report.summary import Row, pairs, rows
 TABLE_NOTE = (
     "In %: mean ± standard deviation over runs [95 % interval]. The interval covers the choice of test speakers (2000 resamples "
     "of the speakers of all test clips), not the training seeds. It is left out for fewer than four speakers, and is too narrow "
-    "with five. UAR: unweighted average recall, the mean recall of all classes. ECE: expected calibration error."
+    "with five. UAR: unweighted average recall, the mean recall of all classes. ECE: expected calibration error, and in "
+    "brackets the value that a perfectly calibrated model with the same probabilities would have on as many clips."
 )
 PAIR_NOTE = (
     "Differences of UAR in percentage points, on the runs that both arms have. The first interval resamples speakers. McNemar's "

@@ -44,6 +44,7 @@ class Row:
     group: Group
     figures: dict[str, Figure]  # by metric; empty where no run has finished
     ece: float
+    ece_if_calibrated: float  # of a perfectly calibrated model with the same probabilities
     claims: list[claims.Claim]  # on this experiment and these corpora
 
     def reasons(self) -> list[str]:
@@ -74,14 +75,15 @@ def rows(results: Results) -> list[Row]:
 def _row(group: Group, published: list[claims.Claim]) -> Row:
     own_claims = [] if group.arm.changed else claims.select(published, group.arm.corpora, group.arm.experiment)
     if not group.finished:
-        return Row(group, {}, float("nan"), own_claims)
+        return Row(group, {}, float("nan"), float("nan"), own_claims)
     tested, figures = group.tested(), {}
     for name in METRICS:
         values = [f.scores[name] for f in group.finished]
         spread = stdev(values) if len(values) > 1 else float("nan")
         enough = speakers(tested) >= FEWEST_SPEAKERS
         figures[name] = Figure(fmean(values), spread, interval(tested, name) if enough else None)
-    return Row(group, figures, fmean(f.scores["ece"] for f in group.finished), own_claims)
+    ece, calibrated = (fmean(f.scores[name] for f in group.finished) for name in ("ece", "ece_if_calibrated"))
+    return Row(group, figures, ece, calibrated, own_claims)
 
 
 def pairs(results: Results) -> list[Pair]:

@@ -51,13 +51,13 @@ def _first_reason(row: Row) -> str:
 
 def main_table(rows: Sequence[Row]) -> Table:
     """Returns the main table; its last columns are ECE and published."""
-    header = ["arm", "protocol", "runs", *(NAMES[m] for m in METRICS), "ECE", "published"]
+    header = ["arm", "protocol", "runs", *(NAMES[m] for m in METRICS), "ECE (if calibrated)", "published"]
     lines = []
     for row in rows:
         figures = (
             [percent(row.figures[m]) for m in METRICS] if row.figures else [_first_reason(row), "missing", "missing"]
         )
-        ece = f"{100 * row.ece:.1f}" if row.figures else "missing"
+        ece = f"{100 * row.ece:.1f} ({100 * row.ece_if_calibrated:.1f})" if row.figures else "missing"
         lines.append([row.group.arm.label, row.group.shown, runs(row), *figures, ece, published(row)])
     return header, lines
 

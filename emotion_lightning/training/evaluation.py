@@ -45,6 +45,7 @@ def evaluate_and_log(
     per_class = metrics.per_class(labels["test"], predicted["test"])
     figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], predicted["val"]).items()}
     figures |= {f"test/{k}": v for k, v in metrics.scores(labels["test"], predicted["test"]).items()}
+    figures["test/ece_if_calibrated"] = metrics.ece_if_calibrated(predicted["test"])
     figures |= {"seconds": fitted.seconds, **_speaker_counts(data)}
     recalls = zip(data.classes, per_class.recall.tolist(), strict=True)
     figures |= {f"test/recall/{emotion}": recall for emotion, recall in recalls if not math.isnan(recall)}

@@ -14,6 +14,8 @@ from torchmetrics.functional.classification import (
 
 from emotion_lightning.errors import UserError
 
+BINS = 15  # of equal width, for the calibration error
+
 
 @dataclass(frozen=True)
 class PerClass:
@@ -30,7 +32,8 @@ def scores(labels: Tensor, probabilities: Tensor) -> dict[str, float]:
     loss is the mean cross-entropy in nats. uar is the unweighted average recall, the field's main score: over the classes
     of the labels, as scikit-learn's balanced_accuracy. f1 is scikit-learn's macro average: over the classes of the labels and
     of the predictions, where a class that was only predicted counts 0. ece is the expected calibration error (Guo et al.
-    2017): |confidence − accuracy| over 15 bins of equal width, weighted by clips.
+    2017): |confidence − accuracy| over 15 bins of equal width, weighted by clips. On few clips it is mostly chance: compare
+    it with `ece_if_calibrated`.
 
     Raises: UserError for probabilities that are not finite.
     """
@@ -48,7 +51,7 @@ def scores(labels: Tensor, probabilities: Tensor) -> dict[str, float]:
         "accuracy": float(multiclass_accuracy(probabilities, labels, probabilities.shape[1], average="micro")),
         "f1": float(classes.f1[occurs].nan_to_num(0).mean()),
         "uar": float(classes.recall[present].mean()),
-        "ece": float(multiclass_calibration_error(probabilities.float(), labels, probabilities.shape[1], n_bins=15)),
+        "ece": float(multiclass_calibration_error(probabilities.float(), labels, probabilities.shape[1], n_bins=BINS)),
     }
 
 
@@ -59,6 +62,23 @@ def per_class(labels: Tensor, probabilities: Tensor) -> PerClass:
     nan = torch.where(clips > 0, 0.0, torch.nan)
     recall = multiclass_recall(probabilities, labels, count, average="none") + nan
     return PerClass(recall, multiclass_f1_score(probabilities, labels, count, average="none") + nan, clips)
+
+
+def ece_if_calibrated(probabilities: Tensor, draws: int = 200) -> float:
+    """Returns the ECE that a perfectly calibrated model with these probabilities (N, classes) would have on N clips.
+
+    It is not 0, because in each bin the accuracy of few clips differs from the confidence by chance. It is the mean over
+    simulations in which each clip is right with the probability of its confidence; the same input gives the same value.
+    """
+    confidence = probabilities.max(1).values.double().cpu().sort().values  # so that the order of the clips has no effect
+    bins = torch.bucketize(confidence, torch.linspace(0, 1, BINS + 1, dtype=torch.float64)[1:-1])
+    random = torch.Generator().manual_seed(0)
+    total = 0.0
+    for _ in range(draws):
+        correct = torch.rand(len(confidence), generator=random, dtype=torch.float64) < confidence
+        excess = torch.zeros(BINS, dtype=torch.float64).index_add_(0, bins, correct.double() - confidence)
+        total += float(excess.abs().sum())
+    return total / draws / len(confidence)
 
 
 def confusion(labels: Tensor, probabilities: Tensor) -> Tensor:
