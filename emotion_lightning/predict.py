@@ -24,6 +24,7 @@ class Prediction:
     path: Path
     probabilities: dict[str, float]
     fault: str = ""
+    note: str = ""  # what part of a long or short file the model used
 
     @property
     def emotion(self) -> str:
@@ -69,4 +70,13 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
             continue
         with torch.inference_mode():
             probabilities = model(torch.from_numpy(wave)[None])[0]
-        yield Prediction(file, dict(zip(model.classes, probabilities.tolist(), strict=True)))
+        by_emotion = dict(zip(model.classes, probabilities.tolist(), strict=True))
+        yield Prediction(file, by_emotion, note=_part_used(len(wave) / settings.sample_rate, model.used))
+
+
+def _part_used(seconds: float, used: tuple[float, float]) -> str:
+    """Returns what to say of a file that is longer than the model uses, or ends before that part; else ""."""
+    start, end = used
+    if seconds <= start:
+        return f"it ends before {start:.1f} s, where the part that the model uses begins"
+    return f"only {start:.1f} s to {end:.1f} s of {seconds:.1f} s were used" if seconds > end else ""

@@ -332,6 +332,13 @@ def test_the_command_prints_a_table_and_has_an_exit_status(demo_data: Path) -> N
     assert show(chosen, Console(file=said, width=160))
     assert "LEAK: " in said.getvalue() and "clips and their copies" in said.getvalue()
     assert "DEMO · LEAKY · audited" in said.getvalue()
+    data = EmotionData(chosen)
+    data.setup()
+    rows = [data.clips[i] for i in data.split.test]
+    recorded = sum(not clip.variant for clip in rows)
+    lines = {line.split("│")[1].strip(): line for line in said.getvalue().splitlines() if line.startswith("│")}
+    assert f" of {len(rows)} " in lines["clips and their copies"] and "test rows" in said.getvalue()
+    assert f" 0 of {recorded} " in lines["near-equal audio (of clips as recorded)"]  # the variants were not compared
     said = io.StringIO()
     assert not show(experiment({"demo": DEMO}, demo_data), Console(file=said, width=160))
     assert "no leak found; 26 of 26 test clips are by speakers who are also in another split" in said.getvalue()

@@ -18,11 +18,11 @@ from conftest import DEMO, hiss, tone
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Audio, Experiment
-from emotion_lightning.corpora import EMOTIONS, Clip, open_corpus
-from emotion_lightning.data import audio, cache, label_notes
+from emotion_lightning.corpora import EMOTIONS, open_corpus
+from emotion_lightning.data import audio, cache
 from emotion_lightning.data.datamodule import IMAGENET, EmotionData
 from emotion_lightning.errors import UserError
-from emotion_lightning.protocols import SPLITS, Split
+from emotion_lightning.protocols import SPLITS
 
 CPU = torch.device("cpu")
 RAVDESS_CODES = dict(zip(("01", "02", "03", "04", "05", "06", "07", "08"), EMOTIONS[:8], strict=True))
@@ -453,19 +453,3 @@ def test_batches_on_the_gpu_are_those_of_the_memory_map(corpora: Path) -> None:
     assert there.stored.is_cuda
     for a, b in zip(here, there, strict=True):
         assert torch.equal(a, b.cpu())
-
-
-def test_labels_from_which_nothing_can_be_learned_are_noted() -> None:
-    emotions, audio = ("happy", "sad", "angry", "sad"), ("a", "b", "c", "a")
-    clips = [
-        Clip(str(i), Path(), "made", e, "one", content=a)
-        for i, (e, a) in enumerate(zip(emotions, audio, strict=True))
-    ]
-    split = Split(np.array([0, 1]), np.array([], dtype=np.int64), np.array([2, 3]))
-    assert list(label_notes.unlearnable(clips, split, ("happy", "sad", "angry"))) == [
-        "happy: no test clip, so the test scores leave it out",
-        "angry: no training clip, but 0 validation and 1 test clips; no model can learn it",
-    ]
-    assert list(label_notes.contradictions(clips)) == [
-        "recordings that occur with two emotions: 1, such as happy and sad"
-    ]

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -161,6 +162,12 @@ def test_the_kept_model_gives_the_probabilities_that_were_tested(finished: RunRe
     probabilities = model.predict(wave[None])[0]
     # the run computed in bf16 where the processor does; the kept model computes in fp32
     assert probabilities == pytest.approx([float(row[e]) for e in finished.classes], abs=0.03)
+    about = model.metadata.metadata
+    assert about["classes"] == list(finished.classes) and about["sample_rate_hz"] == 16_000
+    assert about["uses_seconds"] == [0.0, None]  # a picture shows the whole clip
+    for odd, reason in ((wave * np.nan, "not numbers"), (wave * 0, "silent"), (wave[:0], "no sample")):
+        with pytest.raises(ValueError, match=reason):
+            model.predict(np.stack([odd]))
 
 
 def test_predict_names_every_file_and_says_which_it_cannot_hear(
@@ -283,16 +290,30 @@ SVM = {
 }
 
 
-def test_an_estimator_is_tracked_and_kept_like_a_network(finished: RunResult, demo_data: Path) -> None:
+def test_an_estimator_is_tracked_and_kept_like_a_network(
+    finished: RunResult, demo_data: Path, tmp_path: Path
+) -> None:
     experiment = small(demo_data, **SVM)
     result = train(experiment, Console(quiet=True))
     assert result is not None and result.figures["test/accuracy"] > 0.3  # DEMO voices, eight classes
     run = MlflowClient().get_run(result.run_id)
-    assert {"loss/train", "loss/val", "loss/gap", "best/uar", "test/uar", "test/ece", "test/ece_if_calibrated"} <= set(run.data.metrics)
+    assert {
+        "loss/train",
+        "loss/val",
+        "loss/gap",
+        "best/uar",
+        "test/uar",
+        "test/ece",
+        "test/ece_if_calibrated",
+    } <= set(run.data.metrics)
     assert "best/epoch" not in run.data.metrics
     clip = next(demo_data.rglob("03-01-05-*.wav"))
     (found,) = predict(clip, result.run_id)
-    assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-5) and not found.note
+    samples, rate = soundfile.read(clip)
+    soundfile.write(tmp_path / "long.wav", np.tile(samples, 10), rate)
+    (found,) = predict(tmp_path / "long.wav", result.run_id)
+    assert re.fullmatch(r"only 0\.0 s to 4\.1 s of [12]\d\.\d s were used", found.note)
 
 
 @pytest.mark.parametrize(

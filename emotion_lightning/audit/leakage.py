@@ -57,10 +57,11 @@ class Finding:
     total: int  # clips of the split
     example: str
     split: str = "test"
-    verdict: str = "ok"  # ok, allowed (the protocol promises nothing else), LEAK, or BROKEN (a broken promise)
+    verdict: str = "ok"  # ok, allowed (the protocol promises nothing else), LEAK, BROKEN (a promise), or not compared
+    noun: str = "clips"  # or "rows", where variants of clips are in the split
 
     def __str__(self) -> str:
-        return f"{self.clips} of {self.total} {self.split} clips"
+        return f"{self.clips} of {self.total} {self.split} {self.noun}"
 
     @property
     def tag(self) -> str:
@@ -139,7 +140,8 @@ def key_overlaps(clips: Sequence[Clip], split: Split, protocol: str) -> list[Fin
             indices = split.indices(split_name)
             shared = [i for i in indices if values[i] in other_values]
             example = clips[shared[0]].id if shared else ""
-            finding = Finding(name, label, len(shared), len(indices), example, split_name)
+            noun = "rows" if any(clips[i].variant for i in indices) else "clips"
+            finding = Finding(name, label, len(shared), len(indices), example, split_name, noun=noun)
             is_promised = name in always or (name in promised and split_name == "test")
             findings.append(_judge(finding, is_promised, leak=name in ("clip", "content")))
     return findings
@@ -155,7 +157,7 @@ def _judge(finding: Finding, promised: bool, leak: bool) -> Finding:
 
 
 def _audio_overlaps(clips: Sequence[Clip], split: Split, pairs: Sequence[Match]) -> list[Finding]:
-    """Turns pairs of clips with similar audio into findings.
+    """Turns pairs of clips with similar audio into findings. Only clips as recorded were compared, and count.
 
     A near-equal recording on two splits is a LEAK. An altered copy is a LEAK only between two speakers, since two takes
     by one speaker can be as similar as an altered copy.
@@ -178,8 +180,10 @@ def _audio_overlaps(clips: Sequence[Clip], split: Split, pairs: Sequence[Match])
             worst = max(matches, key=lambda pair: pair.similarity, default=None)
             example = f"{clips[worst.a].id} ~ {clips[worst.b].id}, {worst.similarity:.2f}" if worst else ""
             count = len({pair.a for pair in matches})
-            finding = Finding(name, label, count, len(split.indices(split_name)), example, split_name)
-            findings.append(_judge(finding, promised=False, leak=leak))
+            compared = sum(not clips[i].variant for i in split.indices(split_name))
+            finding = Finding(name, label, count, compared, example, split_name)
+            finding = _judge(finding, promised=False, leak=leak)
+            findings.append(finding if compared else replace(finding, verdict="not compared"))
     return findings
 
 

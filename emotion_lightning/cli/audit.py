@@ -12,7 +12,7 @@ from emotion_lightning.protocols import SPLITS, promises
 from emotion_lightning.training.build import build
 
 SCIKIT = "scikit-learn fits on the training split; the validation split sets the temperature of its probabilities"
-COLOUR = {"ok": "green", "allowed": "yellow", "LEAK": "red", "BROKEN": "red"}
+COLOUR = {"ok": "green", "allowed": "yellow", "LEAK": "red", "BROKEN": "red", "not compared": "yellow"}
 
 
 def show(experiment: Experiment, console: Console) -> bool:
@@ -39,7 +39,7 @@ def show(experiment: Experiment, console: Console) -> bool:
     if reads:
         leaks.append("the normaliser read test clips")
     known = next(f for f in findings.findings if (f.name, f.split) == ("speaker", "test"))
-    overlap = f"; {known.clips} of {known.total} test clips are by speakers who are also in another split"
+    overlap = f"; {known.clips} of {known.total} test {known.noun} are by speakers who are also in another split"
     result = "; ".join(leaks) if leaks else "no leak found" + (overlap if known.clips else "")
     console.print(Text(result, "red" if leaks else "green"))
     return bool(leaks)
@@ -53,11 +53,13 @@ def _chosen_epoch(data: EmotionData, reads: int) -> str:
 
 def _findings(audit: Audit) -> Table:
     """Returns a table of what is in two splits; "allowed" means that the protocol does not promise otherwise."""
-    table = Table("in two splits", "test clips", "verdict", "val. clips", "verdict", title="what is in two splits")
+    noun = audit.findings[0].noun
+    table = Table("in two splits", f"test {noun}", "verdict", f"val. {noun}", "verdict", title="what is in two splits")
     by_split = ([f for f in audit.findings if f.split == name] for name in ("test", "val"))
     for test, val in zip(*by_split, strict=True):
         cells = (cell for f in (test, val) for cell in (f"{f.clips} of {f.total}", _verdict(f)))
-        table.add_row(test.label, *cells)
+        note = " (of clips as recorded)" if test.noun != noun else ""
+        table.add_row(test.label + note, *cells)
     return table
 
 
@@ -66,7 +68,7 @@ def _verdict(finding: Finding) -> Text:
 
 
 def _emotions(audit: Audit) -> Table:
-    table = Table("emotion", *SPLITS, title="clips of each split")
+    table = Table("emotion", *SPLITS, title=f"{audit.findings[0].noun} of each split")
     for emotion in EMOTIONS:
         counts = [audit.emotion_counts[name][emotion] for name in SPLITS]
         if any(counts):

@@ -156,7 +156,9 @@ def predict(
             faults.append(f"{name}: {prediction.fault}")
             continue
         ordered = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-        console.print(f"{name}: " + ", ".join(f"{e} {p:.3f}" for e, p in ordered), soft_wrap=True, markup=False)
+        note = f" ({prediction.note})" if prediction.note else ""
+        shown = ", ".join(f"{emotion} {probability:.3f}" for emotion, probability in ordered)
+        console.print(f"{name}: {shown}{note}", soft_wrap=True, markup=False)
     if faults:
         raise UserError("\n".join([f"{len(faults)} files could not be decoded", *faults]))
 

@@ -19,10 +19,9 @@ from torch.utils.data import DataLoader
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
 from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, relabel
-from emotion_lightning.data import cache
+from emotion_lightning.data import cache, notes
 from emotion_lightning.data.access_log import AccessLog
 from emotion_lightning.data.filesystem import Track, digest
-from emotion_lightning.data.label_notes import contradictions, unlearnable
 from emotion_lightning.data.offline_augmentation import Expanded, expand
 from emotion_lightning.data.sampler import Batches, Indices
 from emotion_lightning.errors import UserError
@@ -92,7 +91,16 @@ class EmotionData(L.LightningDataModule):
             [self.classes.index(c.emotion) if c.emotion in self.classes else -1 for c in clips]
         )
         self.clips = clips
-        self.notes += [*unlearnable(clips, self.split, self.classes), *contradictions(clips)]
+        self.notes += notes.on_classes(clips, self.split, self.classes)
+        self.notes += notes.on_contradictions(clips)
+        self.notes += notes.on_unused_clips(clips, self.split, experiment.protocol.name)
+        self.notes += notes.on_unused_seconds(self._seconds(), self.feature.used)
+
+    def _seconds(self) -> NDArray[np.float64]:
+        """Returns the length of each recorded clip (clips,) in seconds."""
+        recorded = torch.tensor([row for row, clip in enumerate(self.clips) if not clip.variant])
+        lengths = self._from_stores([torch.from_numpy(waves.lengths) for waves in self._waves], recorded)
+        return lengths.numpy() / self.experiment.audio.sample_rate
 
     def _check_clips(self, clips: Sequence[Clip]) -> None:
         """Raises UserError for bad clips, unless they are to be skipped and others are left."""

@@ -4,6 +4,7 @@ The same module fills the cache and runs in the training step. Every feature is 
 clips are padded with zeros at the end; the feature of a clip does not depend on the other clips of its batch.
 """
 
+import math
 from abc import abstractmethod
 
 import torch
@@ -15,6 +16,9 @@ class Feature(nn.Module):
 
     is_picture = False
     """A picture may be resized and is normalised for each channel, any other feature for each channel and band."""
+    used: tuple[float, float] = (0.0, math.inf)
+    """The part of a clip that the feature uses: its start and end in seconds. Of the rest, only the level counts, where the
+    feature is relative to the loudest frame of the clip."""
 
     @abstractmethod
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

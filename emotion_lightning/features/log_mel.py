@@ -39,6 +39,7 @@ class LogMel(Feature):
         super().__init__()
         self.bands, self.n_fft, self.hop, self.frames = bands, n_fft, hop, frames
         self.range_db, self.log, self.absolute = range_db, log, reference == "full_scale"
+        self.used = (0.0, frames * hop / sample_rate)
         bank = torchaudio.functional.melscale_fbanks(
             n_fft // 2 + 1, 0, sample_rate / 2, bands, sample_rate, norm="slaney", mel_scale="slaney"
         )

@@ -15,7 +15,7 @@ class MFCC(Feature):
 
     def __init__(self, log_mel: LogMel, coefficients: int):
         super().__init__()
-        self.log_mel = log_mel
+        self.log_mel, self.used = log_mel, log_mel.used
         bands = log_mel.bands
         self.register_buffer("dct", torchaudio.functional.create_dct(coefficients, bands, norm="ortho"))  # (bands, C)
         silence = torch.zeros(coefficients)

@@ -26,6 +26,7 @@ class MFCCRow(MFCC):
         super().__init__(
             LogMel(sample_rate, BANDS, N_FFT, HOP, frames, RANGE_DB, reference="full_scale"), coefficients
         )
+        self.used = (start, start + seconds)
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         waves = torch.nn.functional.pad(waves, (0, max(0, self.start + self.samples - waves.shape[1])))

@@ -134,11 +134,6 @@ class Results:
                     digests.setdefault(tags.get("corpora", ""), set()).add(tags["data/clips"])
         return max((len(different) for different in digests.values()), default=0)
 
-    def tags(self, name: str) -> list[str]:
-        """Returns the different values of a tag over all finished runs that have it."""
-        runs = [f.run for group in self.groups.values() for f in group.finished]
-        return sorted({run.data.tags[name] for run in runs if name in run.data.tags})
-
 
 def collect(name: str) -> Results:
     """Collects the results of a study from MLflow.

@@ -71,6 +71,7 @@ def _texts(results: Results, lines: list[Row]) -> dict[str, Any]:
         "demo": plan.demo,
         "provenance": _provenance(results),
         "protocols": [(f"{p} (LEAKY)" if p in plan.leaky else p, _protocol(results, p)) for p in plan.protocols],
+        "data_notes": tables.data_notes(results),
         "main": tables.main_table(lines),
         "table_note": TABLE_NOTE,
         "notes": tables.claim_notes(lines),
@@ -112,8 +113,7 @@ def _provenance(results: Results) -> str:
     changed = f' Run with SET="{" ".join(results.plan.overrides)}".' if results.plan.overrides else ""
     sets = results.clip_sets()
     mixed = f" ATTENTION: the runs used {sets} different sets of clips of the same corpora." if sets > 1 else ""
-    notes = "".join(f" Note on the corpora: {note}." for note in results.tags("data/notes"))
-    return f"{len(done)} of {planned} runs have finished{when}{where}.{changed}{mixed}{notes}"
+    return f"{len(done)} of {planned} runs have finished{when}{where}.{changed}{mixed}"
 
 
 def _machine(tags: Mapping[str, str]) -> str:
@@ -126,6 +126,8 @@ def _machine(tags: Mapping[str, str]) -> str:
 def _markdown(texts: Mapping[str, Any]) -> str:
     parts = [f"# {texts['title']}", texts["about"], texts["provenance"]]
     parts.append("\n".join(f"- `{name}`: {text}" for name, text in texts["protocols"]))
+    if texts["data_notes"]:
+        parts += ["Notes on the clips:", "\n".join(f"- {note}" for note in texts["data_notes"])]
     parts += [formats.markdown(texts["main"]), texts["table_note"], "\n".join(f"- {note}" for note in texts["notes"])]
     for title, key, note in (
         ("Missing runs", "gaps", ""),

@@ -1,6 +1,7 @@
 """The tables of a study as text. Shares are in %. No cell is empty: a missing value says so, with the reason."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from textwrap import shorten
 
@@ -133,6 +134,20 @@ def others_table(results: Results) -> Table:
         [c.model, "+".join(c.corpora), NAMES[c.metric], f"{100 * c.value:.1f}", c.speakers, c.split, c.how, c.source]
         for c in others
     ]
+
+
+def data_notes(results: Results) -> list[str]:
+    """Returns each note on the clips once, with the protocols and the number of their runs that logged it."""
+    runs_by_note: dict[str, Counter[str]] = {}
+    for group in results.groups.values():
+        for finished in group.finished:
+            for note in finished.run.data.tags.get("data/notes", "").splitlines():
+                runs_by_note.setdefault(note, Counter())[group.shown] += 1
+    lines = []
+    for note, runs_by_protocol in runs_by_note.items():
+        which = (f"{protocol}: {count} run{'s' * (count > 1)}" for protocol, count in runs_by_protocol.items())
+        lines.append(f"{note} ({', '.join(which)})")
+    return lines
 
 
 def claim_notes(rows: Sequence[Row]) -> list[str]:

@@ -128,5 +128,6 @@ def _write_per_class(file: Path, classes: Iterable[str], scores: metrics.PerClas
 
 
 def split_sizes(data: EmotionData) -> str:
-    """Returns the sizes of the splits: "1728 train / 96 val / 96 test clips"."""
-    return " / ".join(f"{len(data.split.indices(name))} {name}" for name in SPLITS) + " clips"
+    """Returns the sizes of the splits: "1728 train / 96 val / 96 test clips"; rows where clips have variants."""
+    noun = "rows" if any(clip.variant for clip in data.clips) else "clips"
+    return " / ".join(f"{len(data.split.indices(name))} {name}" for name in SPLITS) + f" {noun}"

@@ -51,7 +51,9 @@ def scores(labels: Tensor, probabilities: Tensor) -> dict[str, float]:
         "accuracy": float(multiclass_accuracy(probabilities, labels, probabilities.shape[1], average="micro")),
         "f1": float(classes.f1[occurs].nan_to_num(0).mean()),
         "uar": float(classes.recall[present].mean()),
-        "ece": float(multiclass_calibration_error(probabilities.float(), labels, probabilities.shape[1], n_bins=BINS)),
+        "ece": float(
+            multiclass_calibration_error(probabilities.float(), labels, probabilities.shape[1], n_bins=BINS)
+        ),
     }
 
 
@@ -70,7 +72,9 @@ def ece_if_calibrated(probabilities: Tensor, draws: int = 200) -> float:
     It is not 0, because in each bin the accuracy of few clips differs from the confidence by chance. It is the mean over
     simulations in which each clip is right with the probability of its confidence; the same input gives the same value.
     """
-    confidence = probabilities.max(1).values.double().cpu().sort().values  # so that the order of the clips has no effect
+    confidence = (
+        probabilities.max(1).values.double().cpu().sort().values
+    )  # so that the order of the clips has no effect
     bins = torch.bucketize(confidence, torch.linspace(0, 1, BINS + 1, dtype=torch.float64)[1:-1])
     random = torch.Generator().manual_seed(0)
     total = 0.0

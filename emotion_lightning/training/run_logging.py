@@ -1,7 +1,9 @@
 """What a run logs to MLflow in addition to its scores: tags, settings, environment, data, and the trained model."""
 
+import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -18,7 +20,9 @@ from emotion_lightning.tracking import environment
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.training import hardware
 from emotion_lightning.training.fit import Fitted
-from emotion_lightning.training.inference import Model, from_checkpoint
+from emotion_lightning.training.inference import EmotionModel, Model, from_checkpoint
+
+TAG_LIMIT = 5000  # characters, MLflow's limit for a value
 
 
 def run_tags(experiment: Experiment, data: EmotionData, model: Model) -> dict[str, str]:
@@ -43,7 +47,7 @@ def run_tags(experiment: Experiment, data: EmotionData, model: Model) -> dict[st
     if model.trains_in_steps:
         tags["machine/memory_format"] = hardware.memory_format()
     if data.notes:
-        tags["data/notes"] = "; ".join(data.notes)[:1000]
+        tags["data/notes"] = "\n".join(data.notes)[:TAG_LIMIT]
     if "fold" in experiment.protocol.args:
         tags["fold"] = str(experiment.protocol.args["fold"])
     return tags
@@ -97,5 +101,16 @@ def log_model_files(fitted: Fitted) -> None:
         serialization_format="pickle",
         code_paths=[str(Path(emotion_lightning.__file__).parent)],
         pip_requirements=environment.model_requirements(),
-        metadata={"classes": list(model.classes)},
+        metadata=_metadata(model),
     )
+
+
+def _metadata(model: EmotionModel) -> dict[str, Any]:
+    """Returns what a user of the MLflow model needs to know of its input and output."""
+    start, end = model.used
+    return {
+        "classes": list(model.classes),
+        "sample_rate_hz": model.classifier.experiment.audio.sample_rate,
+        "input": "mono waveforms (clips, samples), float32 from -1 to 1, at sample_rate_hz, without silence at the ends",
+        "uses_seconds": [start, None if math.isinf(end) else end],
+    }
