@@ -4,7 +4,8 @@
 passed the step before:
 
 1. A vector of 96 numbers for each clip (the low frequencies of the fingerprint's two-dimensional cosine transform)
-   selects the four most similar clips.
+   selects the four most similar clips. A second vector, of magnitudes over time, adds one: it does not change where a
+   fingerprint begins later, because a little noise made a quiet first sound fall below the threshold.
 2. The fingerprints of these pairs are correlated frame by frame, at every delay up to 160 ms and every pitch shift up to
    2.7 semitones.
 3. The harmonics of the two waveforms decide (harmonics.py).
@@ -22,8 +23,8 @@ from torch import Tensor
 from emotion_lightning.audit import harmonics
 from emotion_lightning.data.filesystem import parallel
 
-COARSE_BANDS, COARSE_FRAMES = 6, 16  # coefficients of the cosine transform that are used, along each axis
-CANDIDATES, LEAST_COSINE = 4, 0.8  # for each clip: how many candidates, and their lowest cosine similarity
+COARSE_BANDS, COARSE_FRAMES = 6, 16  # coefficients that are used along each axis
+CANDIDATES, LEAST_COSINE = (4, 1), 0.8  # for each clip: how many by each vector, and their lowest cosine similarity
 LEAST_CORRELATION = 0.86  # of fingerprints; copies shifted by 2 semitones have 0.86 and more (docs/log.md)
 SAME_RECORDING, SIMILAR = 0.92, 0.77  # of harmonics; between the two: altered in pitch, or a very similar take
 DELAY = 8  # stored frames of 20 ms
@@ -66,10 +67,14 @@ def _candidates(fingerprints: Fingerprints, a: NDArray[np.int64], b: NDArray[np.
     """Yields the pairs of clips that pass the first two steps."""
     coarse_a, coarse_b = _coarse(fingerprints, a), _coarse(fingerprints, b)
     for first in range(0, len(a), BLOCK):
-        cosines = coarse_a[first : first + BLOCK] @ coarse_b.T  # (BLOCK, b)
-        values, columns = cosines.topk(min(CANDIDATES, len(b)))
-        rows, ranks = torch.nonzero(values > LEAST_COSINE, as_tuple=True)
-        left, right = a[first + rows.numpy()], b[columns[rows, ranks].numpy()]
+        found = []
+        for vectors_a, vectors_b, count in zip(coarse_a, coarse_b, CANDIDATES, strict=True):
+            cosines = vectors_a[first : first + BLOCK] @ vectors_b.T  # (BLOCK, b)
+            values, columns = cosines.topk(min(count, len(b)))
+            rows, ranks = torch.nonzero(values > LEAST_COSINE, as_tuple=True)
+            found.append(torch.stack([rows, columns[rows, ranks]], 1))
+        rows, columns = torch.cat(found).unique(dim=0).T
+        left, right = a[first + rows.numpy()], b[columns.numpy()]
         for start in range(0, len(left), 256):
             pairs = slice(start, start + 256)
             passed = correlations(fingerprints(left[pairs]), fingerprints(right[pairs])) >= LEAST_CORRELATION
@@ -112,18 +117,24 @@ def _shifted(x: Tensor, bands: float) -> Tensor:
     return x[:, low] * (1 - share) + x[:, high] * share
 
 
-def _coarse(fingerprints: Fingerprints, index: NDArray[np.int64]) -> Tensor:
-    """Returns (index, 96) float32 of norm one: the transform's lowest frequencies without the mean."""
+def _coarse(fingerprints: Fingerprints, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Returns two stacks of vectors (index, 96) float32 of norm one.
+
+    The first holds the lowest frequencies of the cosine transform over bands and time, without the mean. The second holds
+    the magnitudes of the Fourier transform over time instead, which a delay does not change.
+    """
     bands, frames = (
         _cosines(count, n)
         for count, n in zip((COARSE_BANDS, COARSE_FRAMES), fingerprints(index[:1]).shape[1:], strict=True)
     )
-    coarse = torch.empty(len(index), COARSE_BANDS * COARSE_FRAMES)
+    cosines, magnitudes = (torch.empty(len(index), COARSE_BANDS * COARSE_FRAMES) for _ in range(2))
     for first in range(0, len(index), 1024):
-        block = torch.from_numpy(fingerprints(index[first : first + 1024])).float()
-        coarse[first : first + 1024] = (bands @ block @ frames.T).flatten(1)
-    coarse[:, 0] = 0
-    return torch.nn.functional.normalize(coarse, dim=1)
+        block = bands @ torch.from_numpy(fingerprints(index[first : first + 1024])).float()  # (block, 6, frames)
+        cosines[first : first + 1024] = (block @ frames.T).flatten(1)
+        waves = torch.fft.rfft(block, 2 * block.shape[-1])[..., :COARSE_FRAMES]
+        magnitudes[first : first + 1024] = waves.abs().flatten(1)
+    cosines[:, 0] = magnitudes[:, 0] = 0
+    return torch.nn.functional.normalize(cosines, dim=1), torch.nn.functional.normalize(magnitudes, dim=1)
 
 
 def _cosines(count: int, n: int) -> Tensor:
