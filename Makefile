@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 EMOTION := $(BIN)/emotion-lightning $(if $(PARTS),--parts "$(PARTS)")
 ENGINES = $(if $(ENGINE),--engine $(ENGINE)) $(if $(GPUS),--gpus $(GPUS))
 FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
+CLIPS  = $(FOLDERS) $(if $(CORPORA),--corpora "$(CORPORA)")
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
@@ -14,24 +15,24 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-train: setup ## train and track one experiment: EXP=demo [SET="key.path=value …"] [DATA=dir] [CACHE=dir] [RESUME=run] [PARTS=dir]
+train: setup ## train and track one experiment: EXP=demo [PROTOCOL=…] [FOLDS=all] [JOBS=n] [CORPORA="ravdess savee"] [SET="key.path=value …"] [DATA=dir] [CACHE=dir] [RESUME=run]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make train EXP=demo (make experiments lists them)'; exit 2; }
-	@$(EMOTION) train "$(EXP)" $(SET) $(FOLDERS) $(if $(RESUME),--resume "$(RESUME)")
+	@$(EMOTION) train "$(EXP)" $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SET) $(CLIPS) $(if $(FOLDS),--folds "$(FOLDS)") $(if $(JOBS),--jobs $(JOBS)) $(if $(RESUME),--resume "$(RESUME)")
 
-study: setup $(if $(filter ray,$(ENGINE)),setup-cluster) ## train what a study is missing and write reports/STUDY: STUDY=demo [JOBS=n] [ENGINE=ray] [GPUS=0.5] [SET=…] [DATA=dir] [CACHE=dir]
+study: setup $(if $(filter ray,$(ENGINE)),setup-cluster) ## train what a study is missing and write reports/STUDY: STUDY=demo [JOBS=n] [ENGINE=ray] [GPUS=0.5] [CORPORA=…] [SET=…] [DATA=dir] [CACHE=dir]
 	@test -n "$(STUDY)" || { echo 'error: STUDY is missing, for example: make study STUDY=demo (experiments/studies has them)'; exit 2; }
-	@$(EMOTION) study "$(STUDY)" $(SET) $(FOLDERS) $(if $(JOBS),--jobs $(JOBS)) $(ENGINES)
+	@$(EMOTION) study "$(STUDY)" $(SET) $(CLIPS) $(if $(JOBS),--jobs $(JOBS)) $(ENGINES)
 
 ablation: ## the paper's table and ours, under both protocols: make study STUDY=ablation
 	@$(MAKE) --no-print-directory study STUDY=ablation
 
-honesty: setup $(if $(filter ray,$(ENGINE)),setup-cluster) ## one model under leaky rows, by clip, by speaker, by sentence: EXP=svm [FOLDS=n] [JOBS=n] [ENGINE=ray] [SET=…] [DATA=dir]
+honesty: setup $(if $(filter ray,$(ENGINE)),setup-cluster) ## one model under leaky rows, by clip, by speaker, by sentence: EXP=svm [FOLDS=n] [JOBS=n] [ENGINE=ray] [CORPORA=…] [SET=…] [DATA=dir]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make honesty EXP=svm'; exit 2; }
-	@$(EMOTION) honesty "$(EXP)" $(SET) $(FOLDERS) $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS)) $(ENGINES)
+	@$(EMOTION) honesty "$(EXP)" $(SET) $(CLIPS) $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS)) $(ENGINES)
 
-audit: setup ## find speakers, clips and sounds in two splits: EXP=svm [PROTOCOL=speaker_folds] [SET=…] [DATA=dir]
+audit: setup ## find speakers, clips and sounds in two splits: EXP=svm [PROTOCOL=speaker_folds] [CORPORA=…] [SET=…] [DATA=dir]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make audit EXP=svm PROTOCOL=speaker_folds'; exit 2; }
-	@$(EMOTION) audit "$(EXP)" $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SET) $(FOLDERS)
+	@$(EMOTION) audit "$(EXP)" $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SET) $(CLIPS)
 
 report: setup ## write a study's report again from MLflow, without training: STUDY=demo
 	@test -n "$(STUDY)" || { echo 'error: STUDY is missing, for example: make report STUDY=demo'; exit 2; }

@@ -1,7 +1,7 @@
 """Errors that a user can correct. The command prints one line, without a traceback, and ends with status 2."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -20,6 +20,12 @@ def cannot_write_cache(folder: Path, error: OSError) -> str:
     return (
         f"data.cache: '{folder}' cannot be written ({error.strerror or error}); CACHE=<folder> names another folder"
     )
+
+
+def listed(title: str, lines: Sequence[str], most: int = 20) -> str:
+    """Returns the title and the lines below it; of many lines, the first ones and the number of the others."""
+    rest = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join([title, *lines[:most], *rest])
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

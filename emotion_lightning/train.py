@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning as L
 from rich.console import Console
+from rich.markup import escape
 
 from emotion_lightning.audit.leakage import audit
 from emotion_lightning.config.ranks import Ranks, resolve_ranks
@@ -60,8 +61,10 @@ def train(
     findings = audit(data)
     findings.raise_if_broken()
     for leak in findings.leaks() if not experiment.is_leaky else ():
+        example = escape(leak.example)  # a file name may contain [brackets]
         console.print(
-            f"[yellow]audit:[/] {leak}: {leak.label} ({leak.example}); `make audit EXP={experiment.name}` shows all"
+            f"[yellow]audit:[/] {leak}: {leak.label} ({example}); `make audit EXP={experiment.name}` shows all",
+            soft_wrap=True,
         )
 
     all_tags = {**run_tags(experiment, data, model), **findings.tags(), **(tags or {})}

@@ -253,10 +253,10 @@ def test_iemocap_without_its_labels_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "file", "reason"),
     [
-        ("ravdess", "03-01-06-01-02-01-12_noise.wav", "copies, a RAVDESS name with something added to it"),
-        ("ravdess", "03-01-06-01-02-01-12 (1).wav", "copies, a RAVDESS name with something added to it"),
+        ("ravdess", "03-01-06-01-02-01-12_noise.wav", "copies, an official RAVDESS name with something added to it"),
+        ("ravdess", "03-01-06-01-02-01-12 (1).wav", "copies, an official RAVDESS name with something added to it"),
         ("ravdess", "03-01-06-01-02-01-25.wav", "no RAVDESS name"),
-        ("savee", "DC_a01_noise.wav", "copies, a SAVEE name with something added to it"),
+        ("savee", "DC_a01_noise.wav", "copies, an official SAVEE name with something added to it"),
     ],
 )
 def test_additions_in_a_flat_folder_are_counted(name: str, file: str, reason: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ ORDER = [
     "train", "predict", "studies", "report", "cli", "__main__",
 ]  # fmt: skip
 TORCHLESS = (
-    "errors", "config/parts", "config/schema", "config/ranks", "config/loader", "studies/study", "report/claims",
+    "errors", "config/parts", "config/schema", "config/ranks", "config/loader", "studies/study", "studies/made", "report/claims",
     "training/schedule", "tracking/shutdown", "cli/studies", "cli/main",
 )  # fmt: skip
 HEAVY = {

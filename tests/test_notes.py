@@ -27,7 +27,8 @@ SPLIT = Split(np.array([0, 1]), np.array([], dtype=np.int64), np.array([2, 3]))
 def test_classes_with_few_clips_or_none_are_noted() -> None:
     assert list(notes.on_classes(FOUR, SPLIT, ("happy", "sad", "angry"))) == [
         "happy: no test clip, so the test scores leave it out",
-        "angry: no training clip, but 0 validation and 1 test clips; no model can learn it",
+        "angry: no training clip, but 0 validation and 1 test clips; no model can learn it "
+        '(SET="emotions.angry=off" leaves it out)',
         "fewer than 5 training or test clips of an emotion: sad 1 and 1",
     ]
 

@@ -402,9 +402,15 @@ NO_TEXT = [replace(clip, sentence="") if clip.speaker == "savee-1" else clip for
         (
             RAVDESS,
             {"folds": 3},
-            "folds: 3 folds need as many sentences of each corpus and emotion, and ravdess has 2",
+            "folds: 3 folds need as many sentences of each corpus and emotion, and ravdess has 2; "
+            'SET="corpora.ravdess=off" leaves it out',
         ),
-        (SAVEE, {"folds": 16}, "folds: 16 folds need as many sentences of each corpus and emotion, and angry has 15"),
+        (
+            SAVEE,
+            {"folds": 16},
+            "folds: 16 folds need as many sentences of each corpus and emotion, and angry has 15; "
+            'SET="emotions.angry=off" leaves it out',
+        ),
         (NO_TEXT, {}, "name: text_independent needs the sentence of each clip, which is unknown for 120 of savee"),
     ],
 )

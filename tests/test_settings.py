@@ -221,7 +221,7 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one(override: str, path: st
         ("features.colour=red", "features.colour", "'viridis'"),
         ("model.options=3", "model.options", "not 3"),
         ("protocol=", "protocol", "not null"),
-        ("corpora=ravdess", "corpora", 'not "ravdess"'),
+        ("corpora=3", "corpora", "not 3"),
     ],
 )
 def test_a_wrong_type_is_refused_with_what_is_needed(override: str, path: str, needed: str) -> None:
@@ -513,3 +513,13 @@ def test_on_adds_a_corpus_and_keeps_the_settings_of_one_that_is_on() -> None:
     assert settings.load("resnet_aug", ["augment.mixup.alpha=0.2", "augment.mixup=on"]).augment["mixup"] == {
         "alpha": 0.2
     }
+
+
+def test_a_list_of_corpora_replaces_those_of_the_file_and_keeps_their_settings() -> None:
+    chosen = settings.load("svm", ["corpora=[emodb, savee]"])
+    assert list(chosen.corpora) == ["emodb", "savee"]
+    assert settings.load("svm", ["corpora=emodb"]).corpora.keys() == {"emodb"}
+    both = settings.load("demo_svm", ["corpora=[demo, savee]"])
+    assert both.corpora["demo"] == settings.load("demo_svm").corpora["demo"]
+    with pytest.raises(UserError, match=r"SET: corpora.emdb: no corpus named 'emdb'; did you mean 'emodb'"):
+        settings.load("svm", ["corpora=[emdb]"])

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from emotion_lightning.config import loader as settings
+from emotion_lightning.config import parts
 from emotion_lightning.errors import UserError
-from emotion_lightning.studies import study
+from emotion_lightning.studies import made, study
 
 BASE = """
 about: two arms
@@ -166,7 +167,56 @@ def test_the_ablation_is_the_papers_table_under_both_protocols() -> None:
 
 
 def test_an_honesty_table_has_no_more_folds_than_a_corpus_has_speakers() -> None:
-    both, savee = study.honesty("svm"), study.honesty("svm", ["corpora.ravdess=off"])
+    both, savee = made.honesty("svm"), made.honesty("svm", ["corpora.ravdess=off"])
     assert both.protocols["speaker_folds"].folds == 5 and savee.protocols["speaker_folds"].folds == 4
     assert savee.protocols["random"].folds == 5
     assert {c.experiment.protocol.args["folds"] for c in study.cells(savee) if c.protocol == "speaker_folds"} == {4}
+
+
+def test_a_report_of_other_settings_has_a_name_of_its_own() -> None:
+    plain = made.honesty("svm")
+    named = [
+        plain.name,
+        made.honesty("svm", ["model.C=10"]).name,
+        made.honesty("svm", ["model.C=100"]).name,
+        made.honesty("svm", [], folds=1).name,
+        made.honesty("svm", ["corpora.savee=off"]).name,
+        made.honesty("svm", ["corpora.savee=off", "corpora.ravdess=on", 'data.dir="/elsewhere"']).name,
+        made.honesty("svm", [f"model.C={n}" for n in range(1, 19)]).name,
+    ]
+    assert named[:6] == [
+        "honesty_svm_ravdess-savee",
+        "honesty_svm_ravdess-savee_model.C-10",
+        "honesty_svm_ravdess-savee_model.C-100",
+        "honesty_svm_ravdess-savee_folds-1",
+        "honesty_svm_ravdess",
+        "honesty_svm_ravdess",  # where the clips are does not change the study
+    ]
+    assert len(named[6]) < 120
+    assert made.honesty("svm", ["model.C=10"], folds=1).command == 'make honesty EXP=svm SET="model.C=10" FOLDS=1'
+
+
+def test_all_folds_are_those_of_the_experiments_protocol_with_its_seeds() -> None:
+    overrides = ["protocol=speaker_folds", "protocol.folds=4", "protocol.split_seed=7", "seed=3", "model.C=10"]
+    chosen = made.all_folds("svm", overrides)
+    cells = study.cells(chosen, made.of_arms(overrides))
+    expected = {
+        settings.load("svm", [*overrides, f"protocol.fold={fold}"]).signature() for fold in range(4)
+    }  # the same runs as those of make train
+    assert {cell.experiment.signature() for cell in cells} == expected
+    assert (
+        chosen.name
+        == "folds_speaker_folds_svm_ravdess-savee_protocol.folds-4_protocol.split_seed-7_seed-3_model.C-10"
+    )
+
+
+def test_all_folds_of_protocols_that_count_them_by_the_clips(demo_data: Path) -> None:
+    folder = [f"data.cache={demo_data}", "corpora.demo={speakers: 4, takes: 1}"]
+    one_out = made.all_folds("demo_svm", ["protocol=one_speaker_out", *folder])
+    assert one_out.protocols["one_speaker_out"].folds == 8
+    count_folds = parts.fact("protocols", "published_folds", "count_folds", None)
+    assert count_folds([], published="ravdess_luna_jimenez") == 5
+    with pytest.raises(UserError, match="FOLDS=all: protocol paper_random has no folds"):
+        made.all_folds("svm", ["protocol=paper_random"])
+    with pytest.raises(UserError, match=r"protocol\.speaker: demo-01 alone is tested"):
+        made.all_folds("demo_svm", ["protocol=one_speaker_out", "protocol.speaker=demo-01", *folder])

@@ -54,7 +54,9 @@ def _chosen_epoch(data: EmotionData, reads: int) -> str:
 def _findings(audit: Audit) -> Table:
     """Returns a table of what is in two splits; "allowed" means that the protocol does not promise otherwise."""
     noun = audit.findings[0].noun
-    table = Table("in two splits", f"test {noun}", "verdict", f"val. {noun}", "verdict", title="what is in two splits")
+    table = Table(
+        "in two splits", f"test {noun}", "verdict", f"val. {noun}", "verdict", title="what is in two splits"
+    )
     by_split = ([f for f in audit.findings if f.split == name] for name in ("test", "val"))
     for test, val in zip(*by_split, strict=True):
         cells = (cell for f in (test, val) for cell in (f"{f.clips} of {f.total}", _verdict(f)))

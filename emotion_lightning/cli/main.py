@@ -15,7 +15,7 @@ from rich.text import Text
 
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts, ranks
-from emotion_lightning.errors import UserError
+from emotion_lightning.errors import UserError, listed
 from emotion_lightning.studies.engine import Choice, Name
 from emotion_lightning.tracking import shutdown
 
@@ -38,6 +38,10 @@ DataDir = Annotated[
 ]
 CacheDir = Annotated[
     Path | None, typer.Option("--cache", help="folder for cached waveforms and features (data.cache)")
+]
+CorporaNames = Annotated[
+    str | None,
+    typer.Option("--corpora", help='use these corpora only: "emodb savee"; those of the file keep their settings'),
 ]
 Jobs = Annotated[
     int | None,
@@ -78,12 +82,23 @@ def train(
         str | None,
         typer.Option("--resume", metavar="RUN", help="resume this killed run (its id, or the beginning of it)"),
     ] = None,
+    corpora: CorporaNames = None,
+    folds: Annotated[
+        str | None, typer.Option("--folds", help="all: train every fold of the protocol, and report their mean")
+    ] = None,
+    jobs: Jobs = None,
 ) -> None:
     """Train one experiment, test it once, and write everything to MLflow.
 
     Example: `emotion-lightning train resnet_aug_small protocol=speaker_folds protocol.fold=2 --data ~/corpora`
     """
-    experiment = settings.load(name, [*(overrides or []), *_folders(data, cache)])
+    assignments = _assignments(overrides, corpora, data, cache)
+    if folds is not None:
+        _train_all_folds(name, assignments, folds, resume, jobs)
+        return
+    if jobs is not None:
+        raise UserError("JOBS: one run is one job; FOLDS=all trains every fold, several at once")
+    experiment = settings.load(name, assignments)
     ranks.resolve_ranks(experiment.fit)
     from emotion_lightning.tracking import resume as resuming
     from emotion_lightning.tracking.signals import Killed
@@ -101,6 +116,19 @@ def train(
         return
     console.print(_score_table(result.figures, f"{experiment.title_prefix}{name} · {experiment.protocol.name}"))
     console.print(f"{result.seconds:.0f} s · {result.address}", soft_wrap=True)
+
+
+def _train_all_folds(name: str, assignments: list[str], folds: str, resume: str | None, jobs: int | None) -> None:
+    if folds != "all":
+        raise UserError(f'FOLDS={folds}: FOLDS=all trains every fold; SET="protocol.fold=2" trains one of them')
+    if resume:
+        raise UserError("RESUME: FOLDS=all resumes every killed fold by itself; leave RESUME out")
+    from emotion_lightning.cli import studies as study_commands
+
+    with _report_stop(f"training of {name}"):
+        complete = study_commands.all_folds(name, assignments, Choice("processes", jobs, None), console)
+    if not complete:
+        raise typer.Exit(1)
 
 
 def _score_table(scores: Mapping[str, float], title: str) -> Table:
@@ -160,7 +188,8 @@ def predict(
         shown = ", ".join(f"{emotion} {probability:.3f}" for emotion, probability in ordered)
         console.print(f"{name}: {shown}{note}", soft_wrap=True, markup=False)
     if faults:
-        raise UserError("\n".join([f"{len(faults)} files could not be decoded", *faults]))
+        count = len(faults)
+        raise UserError(listed(f"{count} file{'s' * (count > 1)} could not be decoded", faults))
 
 
 @app.command()
@@ -189,6 +218,7 @@ def study(
     overrides: Overrides = None,
     data: DataDir = None,
     cache: CacheDir = None,
+    corpora: CorporaNames = None,
     jobs: Jobs = None,
     engine: EngineName = "processes",
     gpus: Gpus = None,
@@ -200,7 +230,7 @@ def study(
     from emotion_lightning.cli import studies as study_commands
 
     with _report_stop(f"study {name}"):
-        assignments = [*(overrides or []), *_folders(data, cache)]
+        assignments = _assignments(overrides, corpora, data, cache)
         complete = study_commands.study(name, assignments, Choice(engine, jobs, gpus), console)
     if not complete:
         raise typer.Exit(1)
@@ -212,6 +242,7 @@ def honesty(
     overrides: Overrides = None,
     data: DataDir = None,
     cache: CacheDir = None,
+    corpora: CorporaNames = None,
     folds: Annotated[int | None, typer.Option("--folds", help="run at most so many folds of each protocol")] = None,
     jobs: Jobs = None,
     engine: EngineName = "processes",
@@ -221,7 +252,7 @@ def honesty(
     from emotion_lightning.cli import studies as study_commands
 
     with _report_stop(f"honesty of {name}"):
-        assignments = [*(overrides or []), *_folders(data, cache)]
+        assignments = _assignments(overrides, corpora, data, cache)
         complete = study_commands.honesty(name, assignments, folds, Choice(engine, jobs, gpus), console)
     if not complete:
         raise typer.Exit(1)
@@ -233,12 +264,13 @@ def audit(
     overrides: Overrides = None,
     data: DataDir = None,
     cache: CacheDir = None,
+    corpora: CorporaNames = None,
 ) -> None:
     """Show what is in two splits: speakers, clips and copies, equal and near-equal audio, sentences.
 
     The exit status is 1 if a promise of the protocol is broken, or if a recording is in two splits.
     """
-    experiment = settings.load(name, [*(overrides or []), *_folders(data, cache)])
+    experiment = settings.load(name, _assignments(overrides, corpora, data, cache))
     from emotion_lightning.cli.audit import show
 
     if show(experiment, console):
@@ -290,10 +322,15 @@ def ui(port: Annotated[int, typer.Option(help="port on 127.0.0.1", min=1, max=65
     serve(port, console.print)
 
 
-def _folders(data: Path | None, cache: Path | None) -> list[str]:
+def _assignments(
+    overrides: list[str] | None, corpora: str | None, data: Path | None, cache: Path | None
+) -> list[str]:
+    """Returns all overrides of a command: those of the options first, so that the user's own have precedence."""
     import json
 
-    return [f"data.{key}={json.dumps(str(path))}" for key, path in (("dir", data), ("cache", cache)) if path]
+    names = [] if corpora is None else [f"corpora={json.dumps(corpora.replace(',', ' ').split())}"]
+    folders = [f"data.{key}={json.dumps(str(path))}" for key, path in (("dir", data), ("cache", cache)) if path]
+    return [*names, *(overrides or []), *folders]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from emotion_lightning.errors import UserError
+from emotion_lightning.studies import made
 from emotion_lightning.studies import study as studies
 from emotion_lightning.studies.engine import Choice
 
@@ -23,7 +24,12 @@ def honesty(name: str, overrides: list[str], folds: int | None, choice: Choice, 
     """Does the same for one experiment under leaky rows and three honest protocols."""
     if folds is not None and folds < 1:
         raise UserError(f"FOLDS={folds}: at least one fold is needed")
-    return _run(studies.honesty(name, overrides, folds), overrides, choice, console)
+    return _run(made.honesty(name, overrides, folds), overrides, choice, console)
+
+
+def all_folds(name: str, overrides: list[str], choice: Choice, console: Console) -> bool:
+    """Does the same for every fold of one experiment under its protocol."""
+    return _run(made.all_folds(name, overrides), made.of_arms(overrides), choice, console)
 
 
 def _run(chosen: studies.Study, overrides: list[str], choice: Choice, console: Console) -> bool:
@@ -63,14 +69,17 @@ def _report(name: str, console: Console) -> None:
 
 
 def _short_table(main_table: tuple[list[str], list[list[str]]], title: str) -> Table:
-    """Returns the table for a terminal: without ECE, published figures, intervals and reasons, which the report has."""
+    """Returns the table for a terminal: without ECE, published figures, reasons and, if it has several rows, intervals."""
     header, lines = main_table
     columns = len(header) - 2
     table = Table(title=title)
-    for column in header[:columns]:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(header[:columns]):
+        # a protocol's name is not broken: it is what one types
+        width = max(len(line[number]) for line in lines) if column == "protocol" else None
+        table.add_column(column, overflow="fold", min_width=width)
     for line in lines:
-        table.add_row(*(escape(cell.split(" [")[0].split(": ")[0]) for cell in line[:columns]))
+        cells = (cell if len(lines) == 1 else cell.split(" [")[0] for cell in line[:columns])
+        table.add_row(*(escape(cell.split(": ")[0]) for cell in cells))
     return table
 
 

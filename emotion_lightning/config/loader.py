@@ -224,6 +224,12 @@ def _merge(
                 continue
         if isinstance(value, str) and key_path in (("protocol",), ("features",), ("model",)):
             value = {"name": value}
+        if key_path == ("corpora",) and isinstance(value, str | list):  # these and no others
+            sources[key_path], known = source, old if isinstance(old, dict) else {}
+            merged[key] = {
+                str(name): known.get(str(name), {}) for name in ([value] if isinstance(value, str) else value)
+            }
+            continue
         sources[key_path] = source
         if isinstance(value, dict):
             keep = isinstance(old, dict) and ("name" not in value or value["name"] == old.get("name"))

@@ -69,7 +69,7 @@ class About:
     title: str
     licence: str
     citation: str
-    how_to_get: str
+    how_to_get: str  # {folder} stands for its folder below data.dir
     official: Mapping[tuple[str, str], int] = field(default_factory=dict)
     archive: Archive | None = None
 
@@ -107,7 +107,7 @@ def misnamed(path: Path, official: re.Pattern[str], title: str, in_own_folder: b
     Other files belong to another corpus, and nothing is reported about them.
     """
     if official.search(path.stem):
-        yield Refused(path, f"copies, a {title} name with something added to it")
+        yield Refused(path, f"copies, an official {title} name with something added to it")
     elif in_own_folder:
         yield Refused(path, f"no {title} name")
 

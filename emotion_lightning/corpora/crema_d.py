@@ -33,7 +33,7 @@ ABOUT = About(
     citation="Cao et al. 2014, doi:10.1109/TAFFC.2014.2336244",
     how_to_get=(
         "git clone https://github.com/CheyneyComputerScience/CREMA-D (needs git-lfs) "
-        "and put its AudioWAV into data/crema_d"
+        "and put its AudioWAV into {folder}"
     ),
     official={
         (f"crema_d-{s}", e): (12 if e == "neutral" else 14) - ((s, e) in ONE_SHORT)

@@ -27,7 +27,7 @@ ABOUT = About(
     title="EMO-DB",
     licence="free to use, no licence text at its source",
     citation="Burkhardt et al. 2005, doi:10.21437/Interspeech.2005-446",
-    how_to_get="unpack http://emodb.bilderbar.info/download/download.zip into data/emodb",
+    how_to_get="unpack http://emodb.bilderbar.info/download/download.zip into {folder}",
     official={
         (f"emodb-{speaker}", emotion): count
         for speaker, counts in COUNTS.items()

@@ -23,7 +23,7 @@ ABOUT = About(
     licence="non-commercial use with acknowledgement",
     citation="Costantini et al. 2014, LREC, https://aclanthology.org/L14-1478",
     how_to_get=(
-        "see http://voice.fub.it/activities/corpora/emovo/index.html or ask its authors, and unpack EMOVO into data/emovo"
+        "see http://voice.fub.it/activities/corpora/emovo/index.html or ask its authors, and unpack EMOVO into {folder}"
     ),
     official={(f"emovo-{speaker}", e): 14 for speaker in SPEAKERS for e in EMOTION.values()},
 )

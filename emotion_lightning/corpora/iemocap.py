@@ -31,7 +31,7 @@ ABOUT = About(
     title="IEMOCAP",
     licence="research only, by agreement with USC",
     citation="Busso et al. 2008, doi:10.1007/s10579-008-9076-6",
-    how_to_get="ask for it at https://sail.usc.edu/iemocap and unpack Session1 to Session5 into data/iemocap",
+    how_to_get="ask for it at https://sail.usc.edu/iemocap and unpack Session1 to Session5 into {folder}",
 )  # no official counts by speaker are known; the label files show which clips are missing
 
 

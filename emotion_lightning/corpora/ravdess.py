@@ -37,7 +37,7 @@ def read(folder: Path) -> Iterator[Clip | Refused]:
     for path in media_files(folder):
         if not (match := NAME.fullmatch(path.stem)):
             if NAME.search(path.stem):
-                yield Refused(path, "copies, a RAVDESS name with something added to it")
+                yield Refused(path, "copies, an official RAVDESS name with something added to it")
             elif path.parent.name.lower().startswith("actor_") or SEVEN_NUMBERS.fullmatch(path.stem):
                 yield Refused(path, "no RAVDESS name (seven two-digit numbers)")
             continue

@@ -19,7 +19,7 @@ ABOUT = About(
     title="SAVEE",
     licence="research only, no redistribution",
     citation="Haq & Jackson 2010, in Machine Audition, IGI Global",
-    how_to_get="register at http://kahlan.eps.surrey.ac.uk/savee/ and unpack AudioData (or ALL) into data/savee",
+    how_to_get="register at http://kahlan.eps.surrey.ac.uk/savee/ and unpack AudioData (or ALL) into {folder}",
     official={(f"savee-{s}", e): 30 if e == "neutral" else 15 for s in SPEAKERS for e in EMOTION.values()},
 )
 
@@ -33,7 +33,7 @@ def read(folder: Path) -> Iterator[Clip | Refused]:
             speaker, (code, number) = path.parent.name, match.groups()
         else:
             if FLAT.search(path.stem):
-                yield Refused(path, "copies, a SAVEE name with something added to it")
+                yield Refused(path, "copies, an official SAVEE name with something added to it")
             elif path.parent.name.upper() in (*SPEAKERS, "ALL"):
                 yield Refused(path, "no SAVEE name (such as DC_a01 or DC/a01)")
             continue

@@ -20,7 +20,7 @@ ABOUT = About(
     title="your CSV table (corpora.table.path=<file>)",
     licence="yours",
     citation="your own recordings",
-    how_to_get="write data/table/table.csv, or name another file with corpora.table.path (docs/corpora.md)",
+    how_to_get="write {folder}/table.csv, or name another file with corpora.table.path (docs/corpora.md)",
 )
 
 

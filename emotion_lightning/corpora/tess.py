@@ -22,7 +22,7 @@ ABOUT = About(
     title="TESS",
     licence="CC BY-NC-ND 4.0",
     citation="Pichora-Fuller & Dupuis 2020, doi:10.5683/SP2/E8H2MF",
-    how_to_get="download all files from https://doi.org/10.5683/SP2/E8H2MF and unpack them into data/tess",
+    how_to_get="download all files from https://doi.org/10.5683/SP2/E8H2MF and unpack them into {folder}",
     official={(f"tess-{speaker}", e): 200 for speaker in ("OAF", "YAF") for e in EMOTION.values()},
 )
 

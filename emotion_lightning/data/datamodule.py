@@ -24,7 +24,7 @@ from emotion_lightning.data.access_log import AccessLog
 from emotion_lightning.data.filesystem import Track, digest
 from emotion_lightning.data.offline_augmentation import Expanded, expand
 from emotion_lightning.data.sampler import Batches, Indices
-from emotion_lightning.errors import UserError
+from emotion_lightning.errors import UserError, listed
 from emotion_lightning.features import Feature, valid_frames
 from emotion_lightning.protocols import SPLITS, make_split
 
@@ -107,9 +107,12 @@ class EmotionData(L.LightningDataModule):
         stop = self.experiment.data.on_bad_clip == "stop"
         if self.bad_clips and (stop or not clips):
             way_out = '; SET="data.on_bad_clip=skip" continues without them' if stop else ", and no other"
-            raise UserError("\n".join([f"{len(self.bad_clips)} bad clips{way_out}", *self.bad_clips]))
+            count = len(self.bad_clips)
+            raise UserError(listed(f"{count} bad clip{'s' * (count > 1)}{way_out}", self.bad_clips))
         if not clips:
-            raise UserError("emotions: every clip is left out")
+            raise UserError(
+                'emotions: every clip is left out; SET="emotions.happy=happy" brings an emotion back, for example'
+            )
 
     def _load(self, corpus: Corpus) -> dict[int, Clip]:
         """Returns the good clips of a corpus by their row in its waveforms and features, which it appends to ours."""

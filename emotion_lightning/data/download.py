@@ -197,7 +197,8 @@ def data_command(name: str, data_dir: Path, cache_dir: Path, console: Console) -
         about, target = module.ABOUT, data_dir / name
         if hasattr(module, "prepare"):  # it makes its own files, so the error is not a missing corpus
             raise
-        console.print(Text(f"{about.title}: {about.citation}\nlicence: {about.licence}\nfrom: {about.how_to_get}"))
+        source = about.how_to_get.replace("{folder}", str(target))
+        console.print(Text(f"{about.title}: {about.citation}\nlicence: {about.licence}\nfrom: {source}"))
         if about.archive is None:
             raise UserError(f"{about.title} is not in place: '{target}' holds no clip of it (see above)") from None
         console.print(Text(f"downloading {decimal(about.archive.size)} to {target}"))

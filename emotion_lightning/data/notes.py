@@ -19,7 +19,8 @@ def on_classes(clips: Sequence[Clip], split: Split, classes: Sequence[str]) -> I
     for emotion in classes:
         train, val, test = (counts[name][emotion] for name in SPLITS)
         if not train:
-            yield f"{emotion}: no training clip, but {val} validation and {test} test clips; no model can learn it"
+            counted = f"no training clip, but {val} validation and {test} test clips"
+            yield f'{emotion}: {counted}; no model can learn it (SET="emotions.{emotion}=off" leaves it out)'
         elif not test:
             yield f"{emotion}: no test clip, so the test scores leave it out"
         elif min(train, test) < FEW:

@@ -70,7 +70,8 @@ class Pool:
         tests = self.parts(np.arange(len(self.clips)), folds, seed)
         if len(tests) < folds:
             raise UserError(
-                f"protocol.folds: {folds} folds need as many clips of an emotion, and there are fewer of each"
+                f"protocol.folds: {folds} folds need as many clips of an emotion, and there are fewer of each; try "
+                f"protocol.folds={len(tests)}"
             )
         if not len(tests[fold]):
             raise UserError(

@@ -27,6 +27,16 @@ def _one_or_more(value: object) -> object:
 Corpora = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 
 
+def count_folds(clips: Sequence[Clip], *, test: Corpora = (), **settings: object) -> int:
+    """Returns the number of corpora, of which each is tested in one fold.
+
+    Raises: UserError where `test` names some.
+    """
+    if test:
+        raise UserError("protocol.test: these corpora alone are tested; leave it out to test each corpus in turn")
+    return len({clip.corpus for clip in clips})
+
+
 def split(
     clips: Sequence[Clip],
     *,
@@ -45,7 +55,8 @@ def split(
     emotions = [{clip.emotion for clip in clips if clip.corpus == corpus} for corpus in (*tested, *trained)]
     if len(common := set.intersection(*emotions)) < 2:
         raise UserError(
-            f"protocol.test: {', '.join(tested)} and {', '.join(trained)} have fewer than two emotions in common"
+            f"protocol.test: {', '.join(tested)} and {', '.join(trained)} have fewer than two emotions in common; "
+            'SET="emotions.calm=neutral" gives one the name of another, for example'
         )
     pool = Pool.from_clips(
         clips,

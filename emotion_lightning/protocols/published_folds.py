@@ -40,6 +40,11 @@ class Folds(Settings):
     )
 
 
+def count_folds(clips: Sequence[Clip], *, published: str = "ravdess_luna_jimenez", **settings: object) -> int:
+    """Returns the number of folds of the list."""
+    return len(load(published).speakers)
+
+
 def split(
     clips: Sequence[Clip],
     *,

@@ -36,7 +36,7 @@ def split(
         if missing := sorted(_names(pool, pool.rest()) - _names(pool, clips_of_split)):
             raise UserError(
                 f"protocol.split_seed: fold {fold} of seed {split_seed} {verb} no clip of {missing[0]}, which has "
-                f"few sentences; another seed divides them differently"
+                f'few sentences; another seed divides them differently, and SET="emotions.{missing[0]}=off" leaves it out'
             )
     return pool.to_split(val, test)
 
@@ -47,7 +47,8 @@ def _refuse_too_few(pool: Pool, folds: int) -> None:
         clips = [i for i, clip in enumerate(pool.clips) if name in (clip.corpus, clip.emotion)]
         if (count := len(np.unique(pool.groups[clips]))) < folds:
             raise UserError(
-                f"protocol.folds: {folds} folds need as many sentences of each corpus and emotion, and {name} has {count}"
+                f"protocol.folds: {folds} folds need as many sentences of each corpus and emotion, and {name} has {count}; "
+                f'SET="{"corpora" if name in corpora else "emotions"}.{name}=off" leaves it out'
             )
 
 

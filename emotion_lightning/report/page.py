@@ -63,9 +63,10 @@ def write(name: str, folder: Path) -> tuple[Results, list[Row]]:
 def _texts(results: Results, lines: list[Row]) -> dict[str, Any]:
     """Returns the texts and tables of the page and the Markdown, by name."""
     plan = results.plan
+    changes = f' SET="{" ".join(plan.overrides)}"' if plan.overrides else ""
     return {
         "name": plan.name,
-        "command": plan.command or f"make study STUDY={plan.name}",
+        "command": plan.command or f"make study STUDY={plan.name}" + changes,
         "title": ("DEMO · " if plan.demo else "") + f"Study {plan.name}",
         "about": plan.about,
         "demo": plan.demo,

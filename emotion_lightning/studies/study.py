@@ -125,46 +125,13 @@ def load(name: str) -> Study:
     return study
 
 
-HONESTY_PROTOCOLS = {  # protocol → the number of its folds
-    "leaky_rows": None,
-    "random": 5,
-    "speaker_folds": 5,
-    "text_independent": 2,
-}
-
-
-def honesty(name: str, overrides: Iterable[str] = (), folds: int | None = None) -> Study:
-    """Makes the study of one experiment under leaky rows, by clip, by speaker and by sentence; `folds` limits the folds of each.
-
-    An experiment without variants of clips gets three for each clip (augment.copies) under every protocol: without them,
-    nothing would leak.
-    """
-    experiment = settings.load(name, overrides)
-    makes_rows = any(parts.entry("augment", a)(**args).stage == "rows" for a, args in experiment.augment.items())
-    protocols = {}
-    for protocol, whole in HONESTY_PROTOCOLS.items():
-        if whole and protocol == "speaker_folds":  # SAVEE has four speakers
-            whole = min(whole, _speakers(experiment) or whole)
-        run = whole if folds is None or whole is None else list(range(min(folds, whole)))
-        leaky = {"i_know_this_leaks": True} if parts.fact("protocols", protocol, "LEAKS", False) else {}
-        protocols[protocol] = Runs(folds=run, set=leaky | ({"folds": whole} if whole else {}))
-    return Study(
-        name=f"honesty_{experiment.name}_{'-'.join(experiment.corpora)}",
-        about=f"{experiment.about or experiment.name}: what the split is worth",
-        command=f"make honesty EXP={name}" + (f" FOLDS={folds}" if folds else ""),
-        arms={experiment.name: Arm(experiment=name, set={} if makes_rows else {"augment.copies": {}})},
-        protocols=protocols,
-    )
-
-
-def _speakers(experiment: Experiment) -> int:
-    """Returns the official number of speakers of its corpora; 0 where one of them has no official counts."""
-    official = [parts.fact("corpora", name, "ABOUT", None).official for name in experiment.corpora]
-    return sum(len({speaker for speaker, _ in counts}) for counts in official) if all(official) else 0
+def is_of_study(path: str) -> bool:
+    """Returns whether a study sets this itself, for each of its cells: the seed and the protocol."""
+    return path == "seed" or path.split(".")[0] == "protocol"
 
 
 def _refuse_seed_and_protocol(path: str, where: str) -> None:
-    if path == "seed" or path.split(".")[0] == "protocol":
+    if is_of_study(path):
         raise UserError(f"{where}: {path} belongs to the study: its `protocols` set seeds, folds and settings")
 
 
@@ -225,7 +192,7 @@ def _cells(study: Study, arm: str, protocol: str, overrides: list[str]) -> Itera
         for seed in _numbers(runs.seeds):
             args = shared | runs.set
             args |= {} if fold is None else {"fold": fold}
-            args |= {"split_seed": seed} if "split_seed" in known else {}
+            args = ({"split_seed": seed} if "split_seed" in known else {}) | args
             assignments = [
                 f"protocol={protocol}",
                 f"seed={seed}",

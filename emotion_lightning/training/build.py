@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from emotion_lightning.config import parts
@@ -29,7 +30,7 @@ def build(experiment: Experiment, console: Console) -> tuple[EmotionData, Model]
     data = EmotionData(experiment, with_progress_bar)
     data.setup()
     for note in data.notes:
-        console.print(f"[yellow]note:[/] {note}")
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)  # file names may contain [brackets]
     if len(data.classes) < 2:
         raise UserError(
             f"only one emotion is left ({', '.join(data.classes)}); a model needs at least two to tell apart"
