@@ -257,13 +257,19 @@ def test_a_figure_may_say_otherwise_than_its_file() -> None:
         ("how: five folds\n", "", "figures.0.how: missing"),
         ("  - {model: svm, value: 0.5}", "  - svm", 'figures.0: a figure is a mapping, not "svm"'),
         ("figures:", "figure:", "figures: "),
-        ("how:", "split: test\nhow:", "not YAML: duplicate key 'split'"),
-        ("how: five", "how: [five", "not YAML: "),
     ],
 )
 def test_a_fault_is_reported_in_one_line_with_file_and_path(old: str, new: str, message: str) -> None:
     assert MINE.count(old) == 1
     assert refusal(MINE.replace(old, new)).startswith(f"experiments/claims/mine.yaml: {message}")
+
+
+def test_a_file_that_is_not_yaml_is_refused_with_the_line() -> None:
+    message = refusal(MINE.replace("how:", "split: test\nhow:"))
+    assert message == "experiments/claims/mine.yaml line 8: not YAML: duplicate key 'split'"
+    assert refusal(MINE.replace("how: five", "how: [five")).startswith(
+        "experiments/claims/mine.yaml line 8: not YAML"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "figures: []", "figures: {a: 1}"])

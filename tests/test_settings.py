@@ -244,15 +244,32 @@ def test_a_broken_override_is_refused_and_shown(override: str) -> None:
         ("augment: {mixpu: }", "augment.mixpu: no augmentation named 'mixpu'; did you mean 'mixup'?"),
         ("model: nix", "model: no model named 'nix'"),
         ("fit: ", "fit: it should be an object, not null"),
-        ("seed: 1\nseed: 2", "not YAML: duplicate key 'seed'"),
-        ("fit: {devices: 1, devices: 2}", "not YAML: duplicate key 'devices'"),
-        ("fit: [1", "not YAML: "),
-        ("about: !fraction 1", "not YAML: "),
-        ("? [a]\n: 1", "not YAML: "),
     ],
 )
 def test_a_fault_in_a_file_is_reported_with_the_file(text: str, expected: str) -> None:
     assert refusal(written("mine", f"base: resnet_aug\n{text}\n")).startswith(f"mine.yaml: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "expected"),
+    [
+        ("seed: 1\nseed: 2", 3, "duplicate key 'seed'"),
+        ("fit: {devices: 1, devices: 2}", 2, "duplicate key 'devices'"),
+        ("seed: 1\nfit:\n  devices: 1\n  devices: 2", 5, "duplicate key 'devices'"),
+        ("fit: [1", 2, "expected ',' or ']'"),
+        ("seed: 1\nfit: [1\nabout: x", 3, "expected ',' or ']'"),
+        ("seed: 1\nabout\nfit: 2", 3, "could not find expected ':'"),
+        ("seed: 1\nabout: 'x\nfit: 2", 3, "found unexpected end of stream"),
+        ("seed: 1\n- 2", 3, "expected <block end>"),
+        ("about: !fraction 1", 2, "could not determine a constructor for the tag '!fraction'"),
+        ("? [a]\n: 1", 2, "found unhashable key"),
+    ],
+)
+def test_a_file_that_is_not_yaml_is_reported_with_the_line_of_the_mistake(
+    text: str, line: int, expected: str
+) -> None:
+    message = refusal(written("mine", f"base: resnet_aug\n{text}\n"))
+    assert message.startswith(f"mine.yaml line {line}: not YAML: {expected}")
 
 
 def test_a_fault_in_a_base_is_reported_with_the_base() -> None:

@@ -17,6 +17,7 @@ from processes import copy_ready_store
 from rich.console import Console
 
 from emotion_lightning.config import loader as settings
+from emotion_lightning.config.merge import merge, parse_override
 from emotion_lightning.config.schema import Experiment, Fit
 from emotion_lightning.errors import UserError
 from emotion_lightning.predict import predict
@@ -38,9 +39,9 @@ SMALL = {
 
 
 def small(cache: Path, **overrides: str) -> Experiment:
-    tree = settings._merge({}, {**SMALL, "name": "small"}, "test", {})
+    tree = merge({}, {**SMALL, "name": "small"}, "test", {})
     for path, value in {"data.cache": str(cache), **overrides}.items():
-        tree = settings._merge(tree, settings._parse_override(f"{path}={value}"), "test", {})
+        tree = merge(tree, parse_override(f"{path}={value}"), "test", {})
     return settings.check(tree)
 
 

@@ -67,7 +67,7 @@ COMMANDS = {
     # the experiment and its settings
     "train demoo": "no experiment named 'demoo'; did you mean 'demo'?",
     "train nowhere.yaml": "there is no file 'nowhere.yaml'",
-    "train bad_yaml": "experiments/bad_yaml.yaml: not YAML",
+    "train bad_yaml": "experiments/bad_yaml.yaml line 3: not YAML",
     "train list": "experiments/list.yaml: the file must be a mapping of settings",
     "train loop": "experiments/loop.yaml: base: circular base",
     "train no_base": "experiments/no_base.yaml: base: no experiment named 'resnet_augg'; did you mean 'resnet_aug'?",

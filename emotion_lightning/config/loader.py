@@ -1,45 +1,21 @@
-"""Loads an experiment from its file, the chain of its bases and overrides, and reports each fault in one line.
-
-A later value wins, mapping by mapping. A changed `name` replaces its whole mapping, since another part has other
-arguments. The source of every value (a file or an override) is kept for messages.
-"""
+"""Loads an experiment from its file, the chain of its bases and overrides, and reports each fault in one line."""
 
 import json
-import re
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from emotion_lightning.config import parts
+from emotion_lightning.config.merge import Sources, merge, parse_override
 from emotion_lightning.config.schema import Experiment, flatten
+from emotion_lightning.config.yaml_file import read, shown
 from emotion_lightning.errors import UserError, nearest
 
 SHIPPED = Path(__file__).parents[1] / "experiments"  # in a clone a link to the folder in the root; in a wheel a copy
 Checked = typing.TypeVar("Checked", bound=BaseModel)
-Sources = dict[tuple[str, ...], str]  # path of a setting → where its value was written
-STAGES = ("fit", "stages")
-LISTS: dict[tuple[str, ...], list[str]] = {("corpora",): [], ("augment",): [], STAGES: ["main"]}
-"""The mappings whose entries can be switched on and off, with the names of their defaults."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that reads 1e-3 as a number, as YAML 1.2 does, and refuses duplicate keys."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key '{key}'", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 def folders() -> list[Path]:
@@ -64,9 +40,9 @@ def load(name: str, overrides: Iterable[str] = (), origin: str = "SET") -> Exper
     file = _find(name)
     sources: Sources = {(): shown(file)}
     for source, layer in reversed(list(_chain(file))):
-        tree = _merge(tree, layer, source, sources)
+        tree = merge(tree, layer, source, sources)
     for override in overrides:
-        tree = _merge(tree, _parse_override(override), origin, sources)
+        tree = merge(tree, parse_override(override), origin, sources)
     if "name" in tree:
         raise UserError(f"{sources[('name',)]}: name: an experiment is named by its file")
     return check({**tree, "name": Path(name).stem}, sources)
@@ -168,20 +144,6 @@ def _chain(file: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[str, dict[
         yield from _chain(base_file, (*seen, file))
 
 
-def read(file: Path) -> dict[str, Any]:
-    """Reads a YAML file that holds a mapping.
-
-    Raises: UserError with the file's name where it holds something else.
-    """
-    try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{shown(file)}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{shown(file)}: the file must be a mapping of settings, not {json.dumps(tree)}")
-    return tree
-
-
 def validate(model: type[Checked], tree: dict[str, Any], file: Path) -> Checked:
     """Checks a mapping that was read from `file` and returns it as frozen settings of this type.
 
@@ -189,70 +151,6 @@ def validate(model: type[Checked], tree: dict[str, Any], file: Path) -> Checked:
     """
     checked: Checked = _validate(model, tree, (), {(): shown(file)})
     return checked
-
-
-def shown(file: Path) -> str:
-    """Returns the path as messages show it: relative if it is below the working folder."""
-    return str(file.relative_to(Path.cwd()) if file.is_absolute() and file.is_relative_to(Path.cwd()) else file)
-
-
-def _parse_override(text: str) -> dict[str, Any]:
-    path, equals, value = text.partition("=")
-    if not equals or not path:
-        raise UserError(f"SET: '{text}': an override is key.path=value, for example fit.stages.main.epochs=5")
-    try:
-        tree = yaml.load(value, _Loader)
-    except yaml.YAMLError:
-        raise UserError(f"SET: '{text}': the value is not YAML") from None
-    for key in reversed(path.split(".")):
-        tree = {key: tree}
-    return tree
-
-
-def _merge(
-    base: dict[str, Any], changes: dict[str, Any], source: str, sources: Sources, path: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """Merges `changes` into a copy of `base`. A part may be written as its bare name: `protocol: speaker_folds`."""
-    merged = dict(base)
-    for key, value in changes.items():
-        key_path, old = (*path, str(key)), merged.get(key)
-        if path in LISTS:
-            _check_entry(str(key), value, path, list(base) or LISTS[path], source)
-            if (
-                path != STAGES and value is True and isinstance(old, dict)
-            ):  # `on` keeps the settings of what is on already
-                continue
-        if isinstance(value, str) and key_path in (("protocol",), ("features",), ("model",)):
-            value = {"name": value}
-        if key_path == ("corpora",) and isinstance(value, str | list):  # these and no others
-            sources[key_path], known = source, old if isinstance(old, dict) else {}
-            merged[key] = {
-                str(name): known.get(str(name), {}) for name in ([value] if isinstance(value, str) else value)
-            }
-            continue
-        sources[key_path] = source
-        if isinstance(value, dict):
-            keep = isinstance(old, dict) and ("name" not in value or value["name"] == old.get("name"))
-            merged[str(key)] = _merge(
-                typing.cast(dict[str, Any], old) if keep else {}, value, source, sources, key_path
-            )
-        else:
-            merged[str(key)] = value
-    return merged
-
-
-def _check_entry(key: str, value: Any, path: tuple[str, ...], known: list[str], source: str) -> None:
-    """Raises UserError for a change that would have no effect, or would add a second stage for a misspelt one."""
-    if key in known:
-        return
-    where, similar = f"{source}: {'.'.join((*path, key))}", nearest(key, known)
-    if value is False:
-        raise UserError(f"{where}: there is nothing to switch off{similar}")
-    if path == STAGES and isinstance(value, dict):
-        if similar.startswith("; did you mean"):
-            raise UserError(f"{where}: there is no such stage{similar}")
-        if not value.keys() & {"epochs", "frozen_epochs"}:
-            raise UserError(f"{where}: a new stage needs epochs or frozen_epochs{similar}")
 
 
 def difference(old: dict[str, str], new: Experiment) -> list[str]:
