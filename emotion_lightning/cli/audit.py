@@ -41,7 +41,7 @@ def show(experiment: Experiment, console: Console) -> bool:
     known = next(f for f in findings.findings if (f.name, f.split) == ("speaker", "test"))
     overlap = f"; {known.clips} of {known.total} test {known.noun} are by speakers who are also in another split"
     result = "; ".join(leaks) if leaks else "no leak found" + (overlap if known.clips else "")
-    console.print(Text(result, "red" if leaks else "green"))
+    console.print(Text(result, "red" if leaks else "green"), soft_wrap=True)
     return bool(leaks)
 
 

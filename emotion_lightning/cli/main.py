@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from emotion_lightning.cli.console import CommandConsole, file_message, print_error, replace_unprintable
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts, ranks
 from emotion_lightning.errors import UserError, listed
@@ -26,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-console = Console()
+console = CommandConsole()
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -108,7 +107,7 @@ def train(
         result = run(experiment, console, resuming.check(experiment, resume) if resume else None)
     except Killed as killed:
         if killed.run_id:
-            _print_error(
+            print_error(
                 f"run {killed.run_id[:8]} was killed; the same command with RESUME={killed.run_id[:8]} resumes it"
             )
         raise typer.Exit(128 + killed.signum) from None
@@ -340,26 +339,31 @@ def _report_stop(title: str) -> Iterator[None]:
     try:
         yield
     except Killed as killed:
-        _print_error(f"{title} was stopped; the same command continues it")
+        print_error(f"{title} was stopped; the same command continues it")
         raise typer.Exit(128 + killed.signum) from None
 
 
 def main() -> None:
     """Runs the command line; an error that the user can correct is printed as one line, with exit status 2."""
+    from emotion_lightning.tracking.signals import Killed
+
+    replace_unprintable()
     try:
         app()
+    except Killed as killed:  # of a command without a run
+        shutdown.fast_exit(128 + killed.signum)
     except SystemExit as stop:
         if isinstance(stop.code, str):
             raise
         shutdown.fast_exit(stop.code or 0)
     except UserError as error:
-        _print_error(ranks.with_rank(str(error)))
+        print_error(ranks.with_rank(str(error)))
         shutdown.fast_exit(2)
     except Exception as error:
-        message = _server_message(error) if "mlflow" in sys.modules else ""
+        message = (_server_message(error) if "mlflow" in sys.modules else "") or file_message(error)
         if not message:
             raise
-        _print_error(message)
+        print_error(message)
         shutdown.fast_exit(2)
 
 
@@ -372,10 +376,6 @@ def _server_message(error: Exception) -> str:
         if server.is_unreachable(error)
         else ""
     )
-
-
-def _print_error(message: str) -> None:
-    Console(stderr=True).print("[red]error:[/]", Text(message), soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,11 @@ def all_folds(name: str, overrides: list[str], choice: Choice, console: Console)
 def _run(chosen: studies.Study, overrides: list[str], choice: Choice, console: Console) -> bool:
     cells = studies.cells(chosen, overrides)
     from emotion_lightning.report import claims
+    from emotion_lightning.studies.preflight import require_writable
     from emotion_lightning.studies.runner import StudyRunner
 
     claims.load()  # fail fast: the report needs them after all runs
+    require_writable(REPORTS / chosen.name)
     runner = StudyRunner(chosen, cells, overrides, console)
     missing = runner.run(choice, lambda: _report(chosen.name, console))
     for reason, count in Counter(missing.values()).items():

@@ -198,7 +198,9 @@ def data_command(name: str, data_dir: Path, cache_dir: Path, console: Console) -
         if hasattr(module, "prepare"):  # it makes its own files, so the error is not a missing corpus
             raise
         source = about.how_to_get.replace("{folder}", str(target))
-        console.print(Text(f"{about.title}: {about.citation}\nlicence: {about.licence}\nfrom: {source}"))
+        console.print(
+            Text(f"{about.title}: {about.citation}\nlicence: {about.licence}\nfrom: {source}"), soft_wrap=True
+        )
         if about.archive is None:
             raise UserError(f"{about.title} is not in place: '{target}' holds no clip of it (see above)") from None
         console.print(Text(f"downloading {decimal(about.archive.size)} to {target}"))

@@ -21,6 +21,8 @@ def paired(a: str, b: str, study: str | None = None) -> list[Pair]:
 
     Raises: UserError for unknown runs and arms, and where nothing was tested on the same clips.
     """
+    if a == b:
+        raise UserError(f"A and B are the same, {a}; name another run or arm")
     study = study or _study_of(a, b)
     if study is None:
         groups = [(_single(a), _single(b))]

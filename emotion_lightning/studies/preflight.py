@@ -1,11 +1,22 @@
 """Checks before a study starts, so that a mistake does not replace its plan and its report."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from emotion_lightning.config.schema import Experiment
 from emotion_lightning.corpora import open_corpus
 from emotion_lightning.errors import UserError
+
+
+def require_writable(folder: Path) -> None:
+    """Checks that a folder can be made or written, before the first run and not after the last.
+
+    Raises: UserError where it cannot.
+    """
+    nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(f"'{folder}' cannot be written, because '{nearest}' is not a folder that can be written")
 
 
 def require_corpora(experiments: Iterable[Experiment]) -> None:

@@ -87,8 +87,8 @@ def connect() -> MlflowClient:
 def _require_database() -> None:
     """Connects once, because MLflow would retry for a minute and print every attempt."""
     try:
-        with closing(sqlalchemy.create_engine(uri()).connect()):
-            pass
+        with closing(sqlalchemy.create_engine(uri()).connect()) as connection:
+            sqlalchemy.inspect(connection).get_table_names()  # any file can be opened as an SQLite database
     except Exception as error:  # of SQLAlchemy, of a database driver, or of a missing driver
         reason = str(getattr(error, "orig", error)).split("\n")[0][:200]
         raise UserError(f"the MLflow database at {shown_uri()} cannot be used ({reason})") from None
@@ -132,6 +132,8 @@ def find_run(client: MlflowClient, run_id: str) -> Run:
     Raises:
         UserError: no run, or more than one.
     """
+    if not run_id:
+        raise UserError("RUN: the id of a run is needed, or the beginning of it; `make ui` lists the runs")
     try:
         if len(run_id) == 32:
             return client.get_run(run_id)

@@ -1,0 +1,41 @@
+"""The console of the commands. Neither the encoding of a terminal nor a closed pipe can break a run."""
+
+import errno
+import os
+import signal
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+
+class CommandConsole(Console):
+    """A console whose closed pipe (`make train … | head`) ends a run as KILLED, so that it can be resumed."""
+
+    def on_broken_pipe(self) -> None:
+        from emotion_lightning.tracking.signals import Killed
+
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer goes nowhere
+        raise Killed(signal.SIGPIPE)
+
+
+def replace_unprintable() -> None:
+    """Prints "?" for what the encoding of the terminal lacks, where Python would raise an error (LC_ALL=C)."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def print_error(message: str) -> None:
+    """Prints an error to stderr, as it is: a path may contain [brackets]."""
+    Console(stderr=True).print("[red]error:[/]", Text(message), soft_wrap=True, highlight=False)
+
+
+def file_message(error: Exception) -> str:
+    """Returns the message for a file or folder that cannot be used, or a full disk; empty for any other error."""
+    if not isinstance(error, OSError):
+        return ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.strerror})" + (f": '{error.filename}'" if error.filename else "")
+    return f"'{error.filename}': {error.strerror}" if error.filename else ""
