@@ -25,6 +25,7 @@ from emotion_lightning.tracking import environment, resume, store
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.train import RunResult, build, train
 from emotion_lightning.training.fit import fit
+from emotion_lightning.training.inference import from_checkpoint
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL = {
@@ -183,6 +184,18 @@ def test_predict_names_every_file_and_says_which_it_cannot_hear(
     assert found["voice.flac"].emotion in finished.classes
     assert sum(found["voice.flac"].probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert "silent" in found["silence.wav"].fault and "empty" in found["broken.wav"].fault
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", "best.skops"])
+@pytest.mark.parametrize("size", [0, 100, 3000])
+def test_a_damaged_checkpoint_is_reported_in_one_line(
+    name: str, size: int, finished: RunResult, tmp_path: Path
+) -> None:
+    kept = mlflow.artifacts.download_artifacts(run_id=finished.run_id, artifact_path="checkpoints/best.ckpt")
+    (tmp_path / name).write_bytes(Path(kept).read_bytes()[:size])
+    with pytest.raises(UserError, match=rf"{name} of the run is damaged \(") as error:
+        from_checkpoint(tmp_path / name)
+    assert "\n" not in str(error.value)
 
 
 def test_an_unknown_run_or_file_is_reported_in_one_line(finished: RunResult, tmp_path: Path) -> None:

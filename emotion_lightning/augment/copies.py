@@ -14,10 +14,11 @@ import soxr
 import torch
 import torchaudio
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from emotion_lightning.augment import OfflineAugmentation
 
+Semitones = Annotated[float, Field(ge=-24, le=24)]
 N_FFT, HOP = 2048, 512  # samples; librosa's defaults
 
 
@@ -58,7 +59,7 @@ def shift_pitch(wave: NDArray[np.float32], rate: int, semitones: float) -> NDArr
     return np.pad(resampled, (0, max(0, len(wave) - len(resampled))))[: len(wave)].astype(np.float32)
 
 
-def build(*, noise: float = 0.035, semitones: float = 0.7, times: Annotated[int, Field(ge=1)] = 1) -> Copies:
+def build(*, noise: NonNegativeFloat = 0.035, semitones: Semitones = 0.7, times: PositiveInt = 1) -> Copies:
     """`noise` is the largest deviation, as a share of the clip's peak.
 
     `times` is how often the four rows are made: 1 gives four rows of a clip, 64 gives 256. Each time has new noise; the clip

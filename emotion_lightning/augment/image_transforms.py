@@ -4,12 +4,15 @@ These are DeepEmoNet's transforms (fastai's aug_transforms without flip and warp
 """
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from emotion_lightning.augment import Augmentation, random_mask, uniform
+from emotion_lightning.config.ranges import Share
 
 
 class ImageTransforms(Augmentation):
@@ -56,7 +59,11 @@ def change_light(x: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
 
 
 def build(
-    *, max_rotate: float = 5.0, max_zoom: float = 1.05, max_lighting: float = 0.1, p: float = 0.75
+    *,
+    max_rotate: Annotated[float, Field(ge=0, le=180)] = 5.0,
+    max_zoom: Annotated[float, Field(ge=1, le=10)] = 1.05,
+    max_lighting: Annotated[float, Field(ge=0, lt=0.5)] = 0.1,
+    p: Share = 0.75,
 ) -> ImageTransforms:
     """`max_rotate` is in degrees, `max_zoom` a factor ≥ 1, `max_lighting` a share of the range of values."""
     return ImageTransforms(max_rotate, max_zoom, max_lighting, p)

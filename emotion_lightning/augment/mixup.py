@@ -4,6 +4,7 @@ As in fastai and DeepEmoNet, the clip's own share is λ = max(b, 1 - b) with b ~
 """
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from emotion_lightning.augment import Augmentation
@@ -30,5 +31,5 @@ class Mixup(Augmentation):
         return x, torch.maximum(extent, extent[partner]), torch.lerp(targets[partner], targets, share[:, None])
 
 
-def build(*, alpha: float = 0.4) -> Mixup:
+def build(*, alpha: PositiveFloat = 0.4) -> Mixup:
     return Mixup(alpha)

@@ -1,9 +1,16 @@
 """Adds white noise, with a signal-to-noise ratio drawn for each clip."""
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from emotion_lightning.augment import Augmentation, random_mask, uniform
+from emotion_lightning.config.ranges import Share
+from emotion_lightning.errors import UserError
+
+Decibel = Annotated[float, Field(ge=-100, le=100)]
 
 
 class Noise(Augmentation):
@@ -22,5 +29,11 @@ class Noise(Augmentation):
         return x + torch.randn_like(x) * level[:, None] * valid, extent, targets
 
 
-def build(*, min_snr_db: float = 10.0, max_snr_db: float = 30.0, p: float = 0.5) -> Noise:
+def build(*, min_snr_db: Decibel = 10.0, max_snr_db: Decibel = 30.0, p: Share = 0.5) -> Noise:
+    """The ratio of signal to noise is drawn between `min_snr_db` and `max_snr_db`.
+
+    Raises: UserError where the first is larger.
+    """
+    if min_snr_db > max_snr_db:
+        raise UserError(f"augment.noise: min_snr_db={min_snr_db} is larger than max_snr_db={max_snr_db}")
     return Noise(min_snr_db, max_snr_db, p)

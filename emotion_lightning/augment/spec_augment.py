@@ -5,6 +5,7 @@ arXiv 2108.02510.
 """
 
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 from torchaudio.functional import mask_along_axis_iid
 
@@ -27,5 +28,7 @@ class SpecAugment(Augmentation):
         return torch.where(kept > 0, x, x.mean((0, 3), keepdim=True)), extent, targets
 
 
-def build(*, masks: int = 2, max_bands: int = 20, max_frames: int = 20) -> SpecAugment:
+def build(
+    *, masks: NonNegativeInt = 2, max_bands: NonNegativeInt = 20, max_frames: NonNegativeInt = 20
+) -> SpecAugment:
     return SpecAugment(masks, max_bands, max_frames)

@@ -85,7 +85,7 @@ class Stage(Settings):
     frozen_epochs: int = Field(0, ge=0, description="epochs in which only the head and the batch norms learn")
     epochs: int = Field(0, ge=0)
     size: int | None = Field(
-        None, ge=16, description="height of the picture in pixels; null keeps the feature's height"
+        None, ge=16, le=2048, description="height of the picture in pixels; null keeps the feature's height"
     )
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
     lr_spread: float = Field(1.0, ge=1, description="head rate / stem rate while all layers learn, geometric between")

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 import torchaudio
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from emotion_lightning.features import Feature, fit_frames
@@ -92,11 +93,11 @@ def _filled_blocks(bank: Tensor, bands: int = 16) -> list[tuple[slice, slice]]:
 def build(
     sample_rate: int,
     *,
-    bands: int = 128,
-    n_fft: int = 512,
-    hop: int = 128,
-    frames: int = 400,
-    range_db: float = 80.0,
+    bands: PositiveInt = 128,
+    n_fft: PositiveInt = 512,
+    hop: PositiveInt = 128,
+    frames: PositiveInt = 400,
+    range_db: PositiveFloat = 80.0,
     log: bool = True,
 ) -> LogMel:
     """`hop` and `n_fft` are in samples. Clips are cut or filled to `frames` frames (400 are 3.2 s)."""

@@ -4,8 +4,10 @@ import math
 
 import torch
 import torchaudio
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
+from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature, fit_frames
 from emotion_lightning.features.log_mel import LogMel, Reference
 
@@ -32,13 +34,18 @@ class MFCC(Feature):
 def build(
     sample_rate: int,
     *,
-    coefficients: int = 20,
-    bands: int = 128,
-    n_fft: int = 2048,
-    hop: int = 512,
-    frames: int = 128,
-    range_db: float = 80.0,
+    coefficients: PositiveInt = 20,
+    bands: PositiveInt = 128,
+    n_fft: PositiveInt = 2048,
+    hop: PositiveInt = 512,
+    frames: PositiveInt = 128,
+    range_db: PositiveFloat = 80.0,
     reference: Reference = "maximum",
 ) -> MFCC:
-    """The defaults are librosa's. `hop` and `n_fft` are in samples; 128 frames of 512 samples are 4.1 s at 16 kHz."""
+    """The defaults are librosa's. `hop` and `n_fft` are in samples; 128 frames of 512 samples are 4.1 s at 16 kHz.
+
+    Raises: UserError for more coefficients than bands.
+    """
+    if coefficients > bands:
+        raise UserError(f"features.coefficients: {bands} bands have at most as many coefficients, not {coefficients}")
     return MFCC(LogMel(sample_rate, bands, n_fft, hop, frames, range_db, reference=reference), coefficients)

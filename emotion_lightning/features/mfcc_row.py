@@ -4,7 +4,10 @@ From the author's code: 22.05 kHz, 2.5 s starting at 0.6 s, 20 coefficients of 1
 values. For EMO-DB and EMOVO, 108 zero-crossing rates follow. Shorter clips are filled with zeros, which the network sees.
 """
 
+from typing import Annotated
+
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from emotion_lightning.features.log_mel import LogMel
@@ -52,9 +55,9 @@ def _crossings(waves: Tensor) -> Tensor:
 def build(
     sample_rate: int,
     *,
-    coefficients: int = 20,
-    start: float = 0.6,
-    seconds: float = 2.5,
+    coefficients: Annotated[int, Field(ge=1, le=BANDS)] = 20,
+    start: NonNegativeFloat = 0.6,
+    seconds: PositiveFloat = 2.5,
     zero_crossings: bool = False,
 ) -> MFCCRow:
     """`start` and `seconds` are in s. The paper uses 22 050 Hz and does not trim clips (audio.trim_db: null)."""

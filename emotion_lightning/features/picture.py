@@ -8,9 +8,11 @@ map.
 from typing import Literal
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
+from emotion_lightning.config.ranges import Pixels
 from emotion_lightning.features import Feature
 from emotion_lightning.features.log_mel import LogMel
 
@@ -55,13 +57,13 @@ def _palette(colour: Colour) -> Tensor:
 def build(
     sample_rate: int,
     *,
-    height: int = 256,
-    width: int = 256,
+    height: Pixels = 256,
+    width: Pixels = 256,
     colour: Colour = "magma",
-    bands: int = 128,
-    n_fft: int = 512,
-    hop: int = 128,
-    range_db: float = 80.0,
+    bands: PositiveInt = 128,
+    n_fft: PositiveInt = 512,
+    hop: PositiveInt = 128,
+    range_db: PositiveFloat = 80.0,
     log: bool = True,
 ) -> Picture:
     """`height` and `width` are in pixels, the other settings as in log_mel. A wider picture is cropped to a square."""

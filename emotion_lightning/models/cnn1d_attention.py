@@ -11,7 +11,7 @@ and from its last coefficient to the first one of the next frame. The layer afte
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
 from emotion_lightning.errors import UserError
@@ -102,7 +102,7 @@ def build(
     kernel: Count = 7,
     attention: Literal["both", "channel", "spatial", "none"] = "both",
     as_row: bool = True,
-    l2: float = 1e-3,
+    l2: NonNegativeFloat = 1e-3,
 ) -> CNN1DAttention:
     """`width` is the number of channels of both convolutions, `l2` the factor of the sum of squared weights."""
     return CNN1DAttention(shape, classes, width, kernel, attention, as_row, l2)

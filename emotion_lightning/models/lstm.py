@@ -6,8 +6,10 @@ sequences, which take eight times as long on a CPU.
 """
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from emotion_lightning.config.ranges import Dropout
 from emotion_lightning.models import Network
 
 
@@ -39,7 +41,12 @@ class LSTM(Network):
 
 
 def build(
-    shape: tuple[int, int, int], classes: int, *, hidden: int = 128, layers: int = 2, dropout: float = 0.5
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    hidden: PositiveInt = 128,
+    layers: PositiveInt = 2,
+    dropout: Dropout = 0.5,
 ) -> LSTM:
     """`hidden` is the number of units of each direction and layer."""
     return LSTM(shape[0] * shape[1], classes, hidden, layers, dropout)

@@ -6,8 +6,10 @@ Four 3×3 blocks that halve the picture, the mean over all positions, one linear
 from itertools import pairwise
 from typing import Literal
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from emotion_lightning.config.ranges import Dropout
 from emotion_lightning.models import Network
 
 
@@ -37,9 +39,9 @@ def build(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    width: int = 16,
+    width: PositiveInt = 16,
     norm: Literal["batch", "group"] = "batch",
-    dropout: float = 0.1,
+    dropout: Dropout = 0.1,
 ) -> SmallCNN:
     """`width` is the number of channels of the first block."""
     return SmallCNN(shape[0], classes, width, norm, dropout)

@@ -10,6 +10,7 @@ from typing import Any
 import huggingface_hub
 import requests
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from emotion_lightning.errors import UserError, nearest
@@ -58,7 +59,7 @@ def build(
     *,
     backbone: str = "resnet34",
     weights: str = "imagenet",
-    hidden: int = 512,
+    hidden: PositiveInt = 512,
     options: dict[str, Any] | None = None,
 ) -> TimmBackbone:
     """`hidden` is the width of the head's inner layer. `options` are passed to timm (`{img_size: 256}` for a ViT).

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 from numpy import int64
@@ -14,6 +16,7 @@ from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
 from emotion_lightning.data.audio import SILENT_PEAK
 from emotion_lightning.data.datamodule import EmotionData
+from emotion_lightning.errors import UserError
 from emotion_lightning.training import estimator_file
 from emotion_lightning.training.classifier import EmotionClassifier
 from emotion_lightning.training.estimator import EmotionEstimator
@@ -99,8 +102,23 @@ def restore(classifier: EmotionClassifier, checkpoint: Mapping[str, Any]) -> Non
 def from_checkpoint(file: Path) -> EmotionModel:
     """Rebuilds the model that a run kept: best.ckpt or last.ckpt of a network, best.skops of an estimator.
 
-    Raises: UserError for a file of an earlier version, or one that holds types which are not trusted.
+    Raises: UserError for a file of an earlier version, a damaged one, or one that holds types which are not trusted.
     """
-    if file.suffix in (".skops", ".joblib"):
+    if file.suffix == ".ckpt":
+        return EmotionModel(rebuild(_read_checkpoint(file)))
+    try:
         return EmotionModel(estimator_file.load(file))
-    return EmotionModel(rebuild(torch.load(file, map_location="cpu", weights_only=True)))
+    except BadZipFile as error:
+        raise _damaged(file, error) from error
+
+
+def _read_checkpoint(file: Path) -> dict[str, Any]:
+    try:
+        checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:  # torch's own, by where the file ends
+        raise _damaged(file, error) from error
+    return checkpoint
+
+
+def _damaged(file: Path, error: Exception) -> UserError:
+    return UserError(f"{file.name} of the run is damaged ({' '.join(str(error).split())[:200]})")
