@@ -1,5 +1,6 @@
 """What a command leaves behind when it ends at once: its status and all that it printed."""
 
+import signal
 import subprocess
 import sys
 
@@ -38,3 +39,21 @@ def test_a_closed_output_is_no_error() -> None:
 def test_output_that_cannot_be_written_is_one() -> None:
     done = ended('(print("lost"), sys.exit(0))', "> /dev/full")
     assert done.returncode == 120
+
+
+def run_shell(command: str) -> subprocess.CompletedProcess[str]:
+    """`command`, in which `emotion` is the command line."""
+    prelude = f"set -o pipefail; emotion() {{ '{sys.executable}' -m emotion_lightning \"$@\"; }}; "
+    return subprocess.run(
+        ["bash", "-c", prelude + command], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_reader_that_has_read_enough_ends_the_command_without_a_message() -> None:
+    done = run_shell("(sleep 1; emotion experiments) | exec true")  # true reads nothing
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_terminal_of_another_encoding_prints_a_question_mark() -> None:
+    done = run_shell("LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING= emotion experiments")
+    assert done.returncode == 0 and "make train EXP=?" in done.stdout and "Traceback" not in done.stderr

@@ -1,16 +1,19 @@
 """Notes on clips that a model cannot learn from, cannot be tested on, or hears in part only."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from test_data import experiment, ready
+from rich.console import Console
+from test_data import experiment, make_ravdess, ready
 
 from emotion_lightning.config.parts import entry
 from emotion_lightning.corpora import Clip
 from emotion_lightning.data import notes
 from emotion_lightning.protocols import Split
+from emotion_lightning.training.build import build
 
 
 def made(emotions: tuple[str, ...], audio: tuple[str, ...]) -> list[Clip]:
@@ -87,3 +90,12 @@ def test_data_notes_the_clips_that_are_longer_than_the_feature_uses(demo_data: P
 
     assert "128 of 128 clips are longer than 0.3 s, and the feature uses nothing after that" in noted(10)
     assert not any("longer than" in note for note in noted(1000))
+
+
+def test_a_note_on_a_file_with_brackets_names_it_as_it_is(tmp_path: Path) -> None:
+    make_ravdess(tmp_path)
+    (tmp_path / "ravdess" / "Actor_01" / "03-01-01-01-01-01-01 [red].wav").touch()
+    said = io.StringIO()
+    build(experiment(tmp_path), Console(file=said, width=80))
+    notes = [line for line in said.getvalue().splitlines() if line.startswith("note: ")]
+    assert any("(such as 03-01-01-01-01-01-01 [red].wav)" in line for line in notes)

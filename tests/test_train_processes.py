@@ -64,6 +64,20 @@ def test_a_terminated_run_is_killed_and_says_how_to_go_on(
 
 
 @pytest.mark.slow
+def test_a_run_whose_output_nobody_reads_any_more_is_killed_and_can_be_resumed(
+    tmp_path: Path, demo_data: Path
+) -> None:
+    name = write_small(tmp_path, demo_data, **{"fit.stages.large.epochs": "500"})
+    process = start_interpreter(tmp_path, "train", name)
+    until(lambda: has_checkpoint(tmp_path), process)
+    assert process.stdout
+    process.stdout.close()
+    assert process.wait(120) == 128 + signal.SIGPIPE
+    (run,) = runs(tmp_path)
+    assert run.info.status == "KILLED" and "failure" not in run.data.tags
+
+
+@pytest.mark.slow
 def test_mlflow_db_alone_holds_a_run_whose_process_has_ended(tmp_path: Path, demo_data: Path) -> None:
     finished(start(tmp_path, "train", write_small(tmp_path, demo_data)))
     copy = tmp_path / "copy" / "mlruns"

@@ -128,6 +128,7 @@ COMMANDS = {
     "honesty small --folds 0": "FOLDS=0: at least one fold is needed",
     "report small": "no study 'small' has been run",
     "compare aaaaaaaa bbbbbbbb": "no runs start with 'aaaaaaaa'",
+    "compare aaaaaaaa aaaaaaaa": "A and B are the same, aaaaaaaa",
     "compare first second": "'first' is not the id of a run",
     "compare small svm --study small": "no study 'small' has been run",
     "audit smal": "no experiment named 'smal'; did you mean 'small'?",
@@ -136,6 +137,7 @@ COMMANDS = {
     "predict nowhere --run ffffffff": "AUDIO: there is no file or folder 'nowhere'",
     "predict parts --run ffffffff": "AUDIO: no audio file",
     "predict silent --run ffffffff": "no runs start with 'ffffffff'",
+    "predict silent --run ''": "RUN: the id of a run is needed",
     "import-run nowhere": "MLFLOW_TRACKING_URI is not set",
 }
 ADDRESSES = {
@@ -146,6 +148,7 @@ ADDRESSES = {
     "htp://127.0.0.1:5000": "MLFLOW_TRACKING_URI=htp://127.0.0.1:5000: not the address",
     "databricks": "MLFLOW_TRACKING_URI=databricks: not the address",
     "postgresql+psycopg2://ann:s3cret@127.0.0.1:9/mlflow": "the MLflow database at postgresql+psycopg2://ann:***@127.0.0.1:9",
+    "sqlite:///experiments/list.yaml": "cannot be used (file is not a database)",
     "sqlite:////proc/nothing/mlflow.db": "the MLflow database at sqlite:////proc/nothing/mlflow.db cannot be used",
 }
 
@@ -178,6 +181,18 @@ def test_a_folder_whose_name_no_address_can_have_is_refused(
     (tmp_path / name).mkdir()
     line = refusal(tmp_path / name, "train", "demo", MLFLOW_TRACKING_URI="")  # tests before may have left one
     assert "in its name, which an MLflow address cannot have; rename it" in line and len(line.splitlines()) == 1
+
+
+def test_a_file_in_the_way_is_named(workplace: Path, tmp_path: Path, refusal: Callable[..., str]) -> None:
+    shutil.copytree(workplace, folder := tmp_path / "copy")
+    (folder / "reports").touch()
+    line = without_notes(refusal(folder, "study", "small"))
+    assert line.startswith("error: 'reports/small' cannot be written, because '") and len(line.splitlines()) == 1
+    shutil.rmtree(folder / "mlruns")
+    (folder / "mlruns").touch()
+    assert (
+        without_notes(refusal(folder, "train", "small", MLFLOW_TRACKING_URI="")) == "error: 'mlruns': File exists\n"
+    )
 
 
 def test_a_port_that_does_not_exist_is_refused(workplace: Path, refusal: Callable[..., str]) -> None:
