@@ -47,7 +47,7 @@ class EmotionModel(nn.Module):
 
 
 def _require_sound(waves: Tensor) -> None:
-    """Raises ValueError, which a server answers with status 400, for waveforms (B, samples) that hold no sound."""
+    """Raises ValueError for waveforms (B, samples) that hold no sound."""
     if not waves.numel():
         raise ValueError(f"the waveforms have the shape {tuple(waves.shape)}: there is no sample")
     peaks = waves.abs().amax(1)  # NaN if one sample is
