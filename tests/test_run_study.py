@@ -180,7 +180,7 @@ def test_the_honesty_table_marks_what_leaks(tmp_path: Path, demo_data: Path) -> 
     folder = prepared(tmp_path, demo_data)
     said = finished(start(folder, "honesty", "tiny_svm", "--folds", "1"))
     assert "[4/4]" in said and "leaky_rows (LEAKY)" in said
-    report = folder / "reports" / "honesty_tiny_svm_demo"
+    report = folder / "reports" / "honesty_tiny_svm_demo_folds-1"
     page = (report / "index.html").read_text()
     assert "leaky_rows (LEAKY)" in page and "a mistake rebuilt on purpose" in page
     assert "make honesty EXP=tiny_svm" in page and "make study" not in page
