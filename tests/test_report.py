@@ -17,6 +17,7 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.report import formats, page, tables
 from emotion_lightning.report.collect import collect, parse_predictions
 from emotion_lightning.report.comparison import paired
+from emotion_lightning.report.groups import group_table
 from emotion_lightning.report.summary import pairs, rows
 from emotion_lightning.studies import state
 from emotion_lightning.studies.plan import Plan, PlannedArm, PlannedCell
@@ -24,6 +25,7 @@ from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import store
 
 CLASSES = ("neutral", "happy", "sad")
+SEX = ("female", "male")  # by turns
 SKILL = {"svm": 0.5, "lstm": 0.8}  # the share of clips that an arm has right, about
 MISSING = "model.weights: the ImageNet weights | of resnet34 cannot be reached"
 
@@ -45,11 +47,13 @@ def write_run(client: MlflowClient, place: str, cell: PlannedCell, folder: Path,
     )
     with (folder / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["split", "corpus", "clip", "speaker", "emotion", "predicted", *CLASSES])
+        names = ["split", "corpus", "clip", "speaker", "sex", "intensity", "emotion", "predicted"]
+        writer.writerow([*names, *CLASSES])
         for i in range(60):
-            row = ["test", "demo", clips[i], speakers[i], CLASSES[labels[i]], CLASSES[probabilities[i].argmax()]]
+            emotion, guess = CLASSES[labels[i]], CLASSES[probabilities[i].argmax()]
+            row = ["test", "demo", clips[i], speakers[i], SEX[i % 2], "", emotion, guess]
             writer.writerow([*row, *probabilities[i]])
-        writer.writerow(["val", "demo", "v", "v", "happy", "happy", 0, 1, 0])  # is not to be counted
+        writer.writerow(["val", "demo", "v", "v", "male", "", "happy", "happy", 0, 1, 0])  # is not to be counted
     client.log_artifact(run.info.run_id, str(folder / "predictions.csv"))
     curve = [
         Metric(f"loss/{side}", 2 - 0.2 * e * (side == "train"), 0, e) for e in range(4) for side in ("train", "val")
@@ -80,6 +84,7 @@ def test_predictions_of_old_and_new_runs_are_read(column: str, tmp_path: Path) -
     predictions = parse_predictions(file)
     assert (predictions.classes, predictions.clips, predictions.speakers) == (("happy", "sad"), ["demo/b"], ["s2"])
     assert predictions.labels.tolist() == [1] and predictions.probabilities.tolist() == [[0.6, 0.4]]
+    assert predictions.fields == {"corpus": ["demo"], "sex": [""], "intensity": [""]}
 
 
 def made_up() -> Plan:
@@ -129,6 +134,18 @@ def test_means_and_deviations_are_over_runs_and_scikit_learns(filled: Path) -> N
         assert (figure.mean, figure.std) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
         assert figure.interval and figure.interval[0] < figure.mean < figure.interval[1]
     assert len(found["lstm"].group.finished) == 5 and found["lstm"].group.planned == 6
+
+
+def test_groups_are_scored_over_their_own_clips_of_all_runs(filled: Path) -> None:
+    header, lines = group_table(rows(collect("made_up")))
+    assert header == ["arm", "protocol", "sex: female", "sex: male"]  # one corpus, and no intensity is known
+    assert [line[0] for line in lines] == ["SVM", "BiLSTM"]
+    cells = lines[0]
+    runs_of_arm = [drawn("svm", fold, seed) for fold in (0, 1, 2) for seed in (0, 1)]
+    for number, sex in enumerate(SEX):
+        mine = [(labels[number::2], probabilities[number::2].argmax(1)) for labels, probabilities, *_ in runs_of_arm]
+        expected = balanced_accuracy_score(*(np.concatenate(values) for values in zip(*mine, strict=True)))
+        assert cells[2 + number].startswith(f"{100 * expected:.1f} ["), (sex, cells)
 
 
 def test_what_is_missing_says_why(filled: Path) -> None:

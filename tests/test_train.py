@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 import mlflow
@@ -15,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from processes import copy_ready_store
 from rich.console import Console
+from sklearn.metrics import balanced_accuracy_score
 
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config.merge import merge, parse_override
@@ -127,6 +129,14 @@ def test_the_predictions_of_each_clip_give_the_figures_again(finished: RunResult
     right = sum(row["emotion"] == row["predicted"] for row in rows) / len(rows)
     assert right == pytest.approx(finished.figures["test/accuracy"])
     assert all(sum(float(row[e]) for e in finished.classes) == pytest.approx(1, abs=1e-4) for row in rows)
+    for sex in ("female", "male"):
+        true, guess = zip(*((row["emotion"], row["predicted"]) for row in rows if row["sex"] == sex), strict=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a class was predicted that the group does not have
+            expected = balanced_accuracy_score(true, guess)
+        assert finished.figures[f"test/uar/sex/{sex}"] == pytest.approx(expected)
+    groups = {name for name in finished.figures if name.startswith("test/uar/")}
+    assert groups == {"test/uar/sex/female", "test/uar/sex/male"}  # one corpus, and one intensity in this small one
 
 
 def test_the_run_leaves_nothing_but_mlruns(finished: RunResult, workplace: Path) -> None:

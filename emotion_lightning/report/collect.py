@@ -22,6 +22,8 @@ from emotion_lightning.tracking import store
 from emotion_lightning.training import metrics
 
 CURVES = ("loss/train", "loss/val")
+FIELDS = ("corpus", "sex", "intensity")
+"""The fields of a clip by which a report groups its scores."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Predictions:
     speakers: list[str]  # (N,)
     labels: NDArray[np.int64]  # (N,)
     probabilities: NDArray[np.float64]  # (N, classes)
+    fields: dict[str, list[str]]  # for each of FIELDS, its value for each clip (N,), "" where it is not known
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
@@ -41,8 +44,11 @@ class Predictions:
     def in_order(self) -> "Predictions":
         """Returns the same predictions, sorted by clip."""
         order = np.argsort(self.clips)
-        clips, speakers = ([names[i] for i in order] for names in (self.clips, self.speakers))
-        return Predictions(self.classes, clips, speakers, self.labels[order], self.probabilities[order])
+        clips, speakers, *values = (
+            [names[i] for i in order] for names in (self.clips, self.speakers, *self.fields.values())
+        )
+        fields = dict(zip(self.fields, values, strict=True))
+        return Predictions(self.classes, clips, speakers, self.labels[order], self.probabilities[order], fields)
 
 
 @dataclass(frozen=True)
@@ -185,17 +191,20 @@ def read_predictions(run: Run) -> Predictions:
 def parse_predictions(file: Path) -> Predictions:
     """Reads the test split of a predictions.csv.
 
-    Its columns are split, corpus, clip, speaker, emotion, predicted, and one for each class. They are read by position,
-    because older runs call the first column `side`.
+    Its columns are split, corpus, clip, speaker, sex, intensity, emotion, predicted, and one for each class. Older runs
+    have no sex and intensity, and some call the first column `side`.
     """
     with file.open(encoding="utf-8", newline="") as stream:
         header, *rows = csv.reader(stream)
-    classes = tuple(header[6:])
     rows = [row for row in rows if row[0] == "test"]
+    columns = {name: [row[number] for row in rows] for number, name in enumerate(header)}
+    first = header.index("predicted") + 1
+    classes = tuple(header[first:])
     return Predictions(
         classes,
-        [f"{row[1]}/{row[2]}" for row in rows],
-        [row[3] for row in rows],
-        np.array([classes.index(row[4]) for row in rows]),
-        np.array([[float(p) for p in row[6:]] for row in rows]),
+        [f"{corpus}/{clip}" for corpus, clip in zip(columns["corpus"], columns["clip"], strict=True)],
+        columns["speaker"],
+        np.array([classes.index(emotion) for emotion in columns["emotion"]]),
+        np.array([[float(p) for p in row[first:]] for row in rows]),
+        {field: columns.get(field, [""] * len(rows)) for field in FIELDS},
     )

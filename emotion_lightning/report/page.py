@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from emotion_lightning.report import figures as study_figures
-from emotion_lightning.report import formats, tables
+from emotion_lightning.report import formats, groups, tables
 from emotion_lightning.report.collect import Results, collect
 from emotion_lightning.report.summary import Row, pairs, rows
 
@@ -81,6 +81,8 @@ def _texts(results: Results, lines: list[Row]) -> dict[str, Any]:
         "pairs": tables.pair_table(pairs(results)),
         "pair_note": PAIR_NOTE,
         "recall": tables.recall_table(lines),
+        "by_group": groups.group_table(lines),
+        "group_note": groups.NOTE,
         "speed": tables.speed_table(lines),
     }
 
@@ -135,6 +137,7 @@ def _markdown(texts: Mapping[str, Any]) -> str:
         ("Is one arm better than another?", "pairs", texts["pair_note"]),
         ("Published for other models on these corpora", "others", ""),
         ("Recall of each emotion, %", "recall", ""),
+        ("UAR by group, %", "by_group", texts["group_note"]),
         ("Time", "speed", ""),
     ):
         if texts[key][1]:

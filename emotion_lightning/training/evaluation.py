@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ def evaluate_and_log(
     figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], predicted["val"]).items()}
     figures |= {f"test/{k}": v for k, v in metrics.scores(labels["test"], predicted["test"]).items()}
     figures["test/ece_if_calibrated"] = metrics.ece_if_calibrated(predicted["test"])
+    figures |= _uar_by_group(data, labels["test"], predicted["test"])
     figures |= {"seconds": fitted.seconds, **_speaker_counts(data)}
     recalls = zip(data.classes, per_class.recall.tolist(), strict=True)
     figures |= {f"test/recall/{emotion}": recall for emotion, recall in recalls if not math.isnan(recall)}
@@ -101,6 +103,21 @@ def validation_label(figures: Mapping[str, float]) -> str:
     return f"validation, epoch {figures['best/epoch']:.0f}" if "best/epoch" in figures else "validation"
 
 
+def _uar_by_group(data: EmotionData, labels: Tensor, probabilities: Tensor) -> dict[str, float]:
+    """Returns the test UAR of each corpus, sex and intensity (`test/uar/sex/female`), where the test split has several."""
+    figures = {}
+    for field in ("corpus", "sex", "intensity"):
+        of_clip = [getattr(data.clips[i], field) for i in data.split.test]
+        values = sorted(set(of_clip) - {""})
+        if len(values) < 2:
+            continue
+        for value in values:
+            mask = torch.tensor([other == value for other in of_clip])
+            name = re.sub(r"[^\w .-]", "_", value)  # the characters that MLflow allows
+            figures[f"test/uar/{field}/{name}"] = metrics.scores(labels[mask], probabilities[mask])["uar"]
+    return figures
+
+
 def _speaker_counts(data: EmotionData) -> dict[str, float]:
     train, test = ({data.clips[i].speaker for i in data.split.indices(name)} for name in ("train", "test"))
     return {"test/speakers": len(test), "test/speakers_trained_on": len(test & train)}
@@ -110,13 +127,15 @@ def _write_predictions(file: Path, data: EmotionData, predicted: dict[str, Tenso
     """Writes one row for each clip of the validation and test splits, with the probability of each class."""
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["split", "corpus", "clip", "speaker", "emotion", "predicted", *data.classes])
+        fields = ["corpus", "clip", "speaker", "sex", "intensity", "emotion"]
+        writer.writerow(["split", *fields, "predicted", *data.classes])
         for name, rows in predicted.items():
             for index, row in zip(data.split.indices(name), rows, strict=True):
                 clip = data.clips[index]
                 emotion = data.classes[int(row.argmax())]
                 shares = [f"{p:.6f}" for p in row.tolist()]
-                writer.writerow([name, clip.corpus, clip.id, clip.speaker, clip.emotion, emotion, *shares])
+                about = [clip.corpus, clip.id, clip.speaker, clip.sex, clip.intensity, clip.emotion]
+                writer.writerow([name, *about, emotion, *shares])
 
 
 def _write_per_class(file: Path, classes: Iterable[str], scores: metrics.PerClass) -> None:
