@@ -32,7 +32,7 @@ def test_classes_with_few_clips_or_none_are_noted() -> None:
         "happy: no test clip, so the test scores leave it out",
         "angry: no training clip, but 0 validation and 1 test clips; no model can learn it "
         '(SET="emotions.angry=off" leaves it out)',
-        "fewer than 5 training or test clips of an emotion: sad 1 and 1",
+        "fewer than 5 clips of an emotion in (training, test): sad (1, 1)",
     ]
 
 

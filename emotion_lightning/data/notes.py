@@ -24,9 +24,9 @@ def on_classes(clips: Sequence[Clip], split: Split, classes: Sequence[str]) -> I
         elif not test:
             yield f"{emotion}: no test clip, so the test scores leave it out"
         elif min(train, test) < FEW:
-            few.append(f"{emotion} {train} and {test}")
+            few.append(f"{emotion} ({train}, {test})")
     if few:
-        yield f"fewer than {FEW} training or test clips of an emotion: {', '.join(few)}"
+        yield f"fewer than {FEW} clips of an emotion in (training, test): {', '.join(few)}"
 
 
 def on_contradictions(clips: Sequence[Clip]) -> Iterator[str]:
