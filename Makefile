@@ -8,6 +8,8 @@ FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
 CLIPS  = $(FOLDERS) $(if $(CORPORA),--corpora "$(CORPORA)")
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Python compiles what it imports, once; pip would compile all of 6 GB, which takes a minute more
+PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev setup-cluster train study ablation honesty audit report compare import data predict experiments ui bench bench-check test test-slow test-all lint clean
@@ -96,9 +98,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'setting up .venv (torch, its libraries and the tools of the tests: 6 GB, a few minutes) …'
 	@$(PIP) --editable '.[dev]'
-	@touch $@
+	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-cluster: $(VENV)/.installed
 	@$(PIP) --editable '.[cluster]'
