@@ -22,8 +22,6 @@ from emotion_lightning.tracking import store
 from emotion_lightning.training import metrics
 
 CURVES = ("loss/train", "loss/val")
-FIELDS = ("corpus", "sex", "intensity")
-"""The fields of a clip by which a report groups its scores."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Predictions:
     speakers: list[str]  # (N,)
     labels: NDArray[np.int64]  # (N,)
     probabilities: NDArray[np.float64]  # (N, classes)
-    fields: dict[str, list[str]]  # for each of FIELDS, its value for each clip (N,), "" where it is not known
+    fields: dict[str, list[str]]  # for each of GROUP_FIELDS, its value for each clip (N,), "" where it is not known
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
@@ -206,5 +204,5 @@ def parse_predictions(file: Path) -> Predictions:
         columns["speaker"],
         np.array([classes.index(emotion) for emotion in columns["emotion"]]),
         np.array([[float(p) for p in row[first:]] for row in rows]),
-        {field: columns.get(field, [""] * len(rows)) for field in FIELDS},
+        {field: columns.get(field, [""] * len(rows)) for field in metrics.GROUP_FIELDS},
     )

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emotion_lightning.report.collect import FIELDS, Group
+from emotion_lightning.report.collect import Group
 from emotion_lightning.report.significance import Tested, by_speaker, interval, score
 from emotion_lightning.report.summary import FEWEST_SPEAKERS, Row
 from emotion_lightning.report.tables import Table, limits
+from emotion_lightning.training.metrics import GROUP_FIELDS
 
 NOTE = (
     "UAR in % over the test clips of all runs together, with a 95 % interval over speakers (four at least). It is the mean over "
@@ -19,7 +20,7 @@ def group_table(rows: Sequence[Row]) -> Table:
     """Returns UAR and its interval for each group, by arm and protocol; a field with one value has no column."""
     with_runs = [row for row in rows if row.group.finished]
     columns = []
-    for field in FIELDS:
+    for field in GROUP_FIELDS:
         values = {value for row in with_runs for f in row.group.finished for value in f.predictions.fields[field]}
         known = sorted(values - {""})
         columns += [(field, value) for value in known] if len(known) > 1 else []

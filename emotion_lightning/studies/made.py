@@ -79,7 +79,7 @@ def _count_folds(experiment: Experiment) -> int:
     if "folds" in args:
         return int(args["folds"])
     if (count := parts.fact("protocols", name, "count_folds", None)) is None:
-        raise UserError(f"FOLDS=all: protocols/{name}.py has no function `count_folds` (see docs/adding.md)")
+        raise UserError(f"FOLDS=all: protocols/{name}.py has no function `count_folds` (see docs/protocols.md)")
     clips = []
     for corpus, settings_of_corpus in experiment.corpora.items():
         opened = open_corpus(corpus, settings_of_corpus, Path(experiment.data.dir), Path(experiment.data.cache))

@@ -106,7 +106,7 @@ def validation_label(figures: Mapping[str, float]) -> str:
 def _uar_by_group(data: EmotionData, labels: Tensor, probabilities: Tensor) -> dict[str, float]:
     """Returns the test UAR of each corpus, sex and intensity (`test/uar/sex/female`), where the test split has several."""
     figures = {}
-    for field in ("corpus", "sex", "intensity"):
+    for field in metrics.GROUP_FIELDS:
         of_clip = [getattr(data.clips[i], field) for i in data.split.test]
         values = sorted(set(of_clip) - {""})
         if len(values) < 2:

@@ -15,6 +15,8 @@ from torchmetrics.functional.classification import (
 from emotion_lightning.errors import UserError
 
 BINS = 15  # of equal width, for the calibration error
+GROUP_FIELDS = ("corpus", "sex", "intensity")
+"""The fields of a clip by which scores are grouped, in a run and in a report."""
 
 
 @dataclass(frozen=True)
