@@ -12,7 +12,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster train study ablation honesty audit report compare import data predict experiments ui bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights train study ablation honesty audit report compare import data weights predict experiments ui bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ data: setup ## fetch and check a corpus: CORPUS=ravdess [DATA=dir] [VERIFY=1: by
 	@test -n "$(CORPUS)" || { echo 'error: CORPUS is missing, for example: make data CORPUS=ravdess'; exit 2; }
 	@$(EMOTION) data "$(CORPUS)" $(FOLDERS) $(if $(VERIFY),--verify)
 
+weights: setup-weights ## list the pretrained weights, or fetch and check a set: [NAME=whisper_base]
+	@$(EMOTION) weights $(if $(NAME),"$(NAME)")
+
 predict: setup ## emotions of your sound files: AUDIO=file-or-folder RUN=run
 	@test -n "$(AUDIO)" -a -n "$(RUN)" || { echo 'error: both are needed: make predict AUDIO=<file or folder> RUN=<run id>'; exit 2; }
 	@$(EMOTION) predict "$(AUDIO)" --run "$(RUN)"
@@ -88,6 +91,7 @@ clean: ## remove .venv and the cache of features, never mlruns/ or data/
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 setup-cluster: $(VENV)/.installed-cluster
+setup-weights: $(VENV)/.installed-weights
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: Python 3.11 or newer is needed; PYTHON=python3.12 names one'; exit 2; }
@@ -101,8 +105,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'setting up .venv (torch, its libraries and the tools of the tests: 6 GB, a few minutes) …'
 	@$(PIP) --editable '.[dev]'
-	@touch $(VENV)/.installed $@
+	@touch $(VENV)/.installed $(VENV)/.installed-weights $@
 
 $(VENV)/.installed-cluster: $(VENV)/.installed
 	@$(PIP) --editable '.[cluster]'
+	@touch $@
+
+$(VENV)/.installed-weights: $(VENV)/.installed
+	@$(PIP) --editable '.[weights]'
 	@touch $@

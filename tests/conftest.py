@@ -6,13 +6,15 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import file_server
 import numpy as np
 import pytest
 import soundfile
 
+from emotion_lightning import http_file
 from emotion_lightning.cli import main
 from emotion_lightning.config import parts
 from emotion_lightning.corpora import demo
@@ -36,6 +38,15 @@ def real_corpora() -> Path:
     if not (REAL / "ravdess").is_dir():
         pytest.skip(f"no real corpora at {REAL}")
     return REAL
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[file_server.Server]:
+    """A web server that sends one file."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(http_file, "BACK_OFF", 0.01)
+    with file_server.serving() as server:
+        yield server
 
 
 @pytest.fixture(scope="module", autouse=True)

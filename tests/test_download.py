@@ -9,92 +9,21 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 import time
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from file_server import Server
 from rich.console import Console
 
-from emotion_lightning import corpora
+from emotion_lightning import corpora, http_file
 from emotion_lightning.config import parts
 from emotion_lightning.corpora import Archive
 from emotion_lightning.data import download
 from emotion_lightning.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-
-
-@dataclass
-class Server:
-    """What the next requests get, and what they asked for."""
-
-    body: bytes = b""
-    drops: list[int] = field(default_factory=list)  # bytes sent before request 1, 2, … loses its connection
-    statuses: list[int] = field(default_factory=list)  # of request 1, 2, … ; 200 or 206 after them
-    knows_ranges: bool = True
-    tells_length: bool = True
-    stall_after: int | None = None  # bytes, then nothing more
-    asked: list[str | None] = field(default_factory=list)  # the Range of each request
-    agents: list[str] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
-    url: str = ""
-
-
-def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
-            server.asked.append(wanted)
-            server.agents.append(self.headers["User-Agent"])
-            if server.statuses and (status := server.statuses.pop(0)) not in (200, 206):
-                self.send_error(status)
-                return
-            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.knows_ranges else 0
-            if start and start >= len(server.body):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(server.body)}")
-                self.end_headers()
-                return
-            self._send(server.body[start:], start)
-
-        def _send(self, rest: bytes, start: int) -> None:
-            self.send_response(206 if start else 200)
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
-            if server.tells_length:
-                self.send_header("Content-Length", str(len(rest)))
-            self.end_headers()
-            cut = server.drops.pop(0) if server.drops else server.stall_after
-            self.wfile.write(rest[:cut])
-            self.wfile.flush()
-            if server.stall_after is not None:
-                server.over.wait(20)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(download, "BACK_OFF", 0.01)
-    server = Server()
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
-    server.url = f"http://127.0.0.1:{httpd.server_port}/corpus.zip"
-    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.over.set()
-    httpd.shutdown()
-    httpd.server_close()
-    thread.join()
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -134,11 +63,11 @@ def test_after_a_drop_only_the_rest_is_asked_for(server: Server, tmp_path: Path)
     starts = [int(wanted.removeprefix("bytes=").removesuffix("-")) for wanted in later]
     assert first is None
     assert len(starts) == 2
-    assert 100_000 - download.CHUNK <= starts[0] <= 100_000 < starts[1] <= 150_000
+    assert 100_000 - http_file.CHUNK <= starts[0] <= 100_000 < starts[1] <= 150_000
 
 
 def test_more_drops_than_tries_are_fine_while_bytes_come(server: Server, tmp_path: Path) -> None:
-    server.drops = [30_000] * (download.TRIES + 2)
+    server.drops = [30_000] * (http_file.TRIES + 2)
     download.fetch("toy", archive_of(server), tmp_path / "toy", quiet=True)
     assert files_below(tmp_path / "toy") == FILES
 
@@ -193,7 +122,7 @@ def test_a_server_that_gets_no_further_is_given_up(server: Server, tmp_path: Pat
     server.knows_ranges, server.drops = False, [100_000] * 99
     with pytest.raises(UserError, match="same command again to continue"):
         download.fetch("toy", archive_of(server), tmp_path / "toy", quiet=True)
-    assert len(server.asked) == download.TRIES + 1  # the first brought something new
+    assert len(server.asked) == http_file.TRIES + 1  # the first brought something new
 
 
 def test_busy_servers_are_asked_again(server: Server, tmp_path: Path) -> None:
@@ -241,7 +170,7 @@ def test_an_endless_answer_is_cut_off(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"expected {len(BODY)} bytes") as error:
         download.fetch("toy", archive_of(server), tmp_path / "toy", quiet=True)
     got = int(str(error.value).partition("got ")[2].split()[0])
-    assert len(BODY) < got <= len(BODY) + download.CHUNK
+    assert len(BODY) < got <= len(BODY) + http_file.CHUNK
 
 
 def test_an_unreachable_server_is_one_line_with_the_url(server: Server, tmp_path: Path) -> None:

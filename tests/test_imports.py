@@ -10,8 +10,8 @@ import emotion_lightning
 
 PACKAGE = Path(emotion_lightning.__file__).parent
 ORDER = [
-    "errors", "config", "corpora", "features", "augment", "protocols", "models", "tracking", "data", "audit", "training",
-    "train", "predict", "studies", "report", "cli", "__main__",
+    "errors", "http_file", "config", "weights", "corpora", "features", "augment", "protocols", "models", "tracking", "data",
+    "audit", "training", "train", "predict", "studies", "report", "cli", "__main__",
 ]  # fmt: skip
 TORCHLESS = (
     "errors", "config/parts", "config/schema", "config/ranks", "config/loader", "studies/study", "studies/made", "report/claims",

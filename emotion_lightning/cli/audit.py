@@ -34,6 +34,8 @@ def show(experiment: Experiment, console: Console) -> bool:
     for finding in findings.findings:
         if finding.example and finding.verdict != "ok":
             console.print(Text(f"{finding}, {finding.label}, for example {finding.example}"), soft_wrap=True)
+    for origin in model.pretrained:
+        console.print(origin.sentence(), soft_wrap=True, markup=False)
     console.print(_chosen_epoch(data, reads) if model.trains_in_steps else SCIKIT, soft_wrap=True)
     leaks = [f"{leak.verdict}: {leak}: {leak.label}" for leak in findings.leaks()]
     if reads:

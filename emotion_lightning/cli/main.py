@@ -167,6 +167,21 @@ def data_command(
 
 
 @app.command()
+def weights(
+    name: Annotated[
+        str | None, typer.Argument(metavar="WEIGHTS", help="fetch and check these; without a name, list all")
+    ] = None,
+) -> None:
+    """List the pretrained weights, or fetch one set and compare its SHA-256."""
+    from emotion_lightning.cli import weights as weight_commands
+
+    if name:
+        weight_commands.fetch_and_check(name, console)
+    else:
+        weight_commands.show(console)
+
+
+@app.command()
 def predict(
     audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="a sound file, or a folder of them")],
     run: Annotated[str, typer.Option("--run", help="id of a finished run, or the beginning of it")],

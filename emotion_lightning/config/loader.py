@@ -99,12 +99,13 @@ def format_error(error: Any, model: type[BaseModel], prefix: tuple[str, ...], so
 
 
 def _keys(model: Any, path: tuple[Any, ...]) -> list[str]:
-    """Returns the valid names at a path below a settings class; the keys of a mapping are skipped."""
+    """Returns the valid names at a path below a settings class; the keys of a mapping and the numbers of a list are skipped."""
     for key in path:
         if isinstance(model, type) and issubclass(model, BaseModel):
             model = model.model_fields[key].annotation
         else:
-            model = typing.get_args(model)[1]
+            inner = typing.get_args(model)  # of a mapping (str, values), of a tuple (values, …)
+            model = next((i for i in inner if isinstance(i, type) and issubclass(i, BaseModel)), inner[1])
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 

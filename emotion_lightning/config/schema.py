@@ -73,8 +73,8 @@ class Data(Settings):
         "stop", description="what to do about corrupt, empty, silent or too short clips"
     )
     batch_size: int = Field(64, ge=1, description="clips in a training step, over all devices together")
-    normalise: Literal["train", "imagenet", "none"] = Field(
-        "train", description="mean and std: of the training split, of ImageNet, or none"
+    normalise: Literal["train", "imagenet", "inception", "none"] = Field(
+        "train", description="mean and std: of the training split, of ImageNet, 0.5 and 0.5 (TensorFlow's), or none"
     )
 
 

@@ -29,6 +29,8 @@ from emotion_lightning.features import Feature, valid_frames
 from emotion_lightning.protocols import SPLITS, make_split
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FIXED = {"imagenet": IMAGENET, "inception": ((0.5,) * 3, (0.5,) * 3)}
+"""Mean and standard deviation of the channels of a picture, 0…1, that pretrained networks were trained with."""
 
 
 class FeatureBatch(NamedTuple):
@@ -201,8 +203,8 @@ class EmotionData(L.LightningDataModule):
         """
         if self.experiment.data.normalise == "none":
             return torch.zeros(1), torch.ones(1)
-        if self.experiment.data.normalise == "imagenet":
-            mean, std = torch.tensor(IMAGENET)
+        if self.experiment.data.normalise in FIXED:
+            mean, std = torch.tensor(FIXED[self.experiment.data.normalise])
             return mean[:, None, None], std[:, None, None]
         axes = (0, 2, 3) if self.feature.is_picture else (0, 3)
         count, total, squares = torch.zeros(1), torch.zeros(1), torch.zeros(1)

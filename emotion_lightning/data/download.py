@@ -1,40 +1,29 @@
 """`make data CORPUS=<name>`: downloads the official archive of a corpus, checks and unpacks it, and reports its contents.
 
 An interrupted download is continued from `<target>.zip.part`. The target folder appears only when everything is unpacked.
-Sizes are in bytes, times in seconds.
+Sizes are in bytes.
 """
 
 import shutil
 import stat
-import time
 import zipfile
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 
 import pooch
-import requests
 from rich.console import Console, Group
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
-from emotion_lightning import __version__
 from emotion_lightning.config import parts
 from emotion_lightning.corpora import EMOTIONS, Archive, Corpus, open_corpus
 from emotion_lightning.errors import UserError
+from emotion_lightning.http_file import download, stored_size
 
-TIMEOUT = (15, 60)  # s: to connect, and between two pieces of the answer
-TRIES = 4  # consecutive attempts without one new byte
-BACK_OFF = 1.0  # s, doubled after each attempt
-CHUNK = 1 << 14  # small, because a dropped connection loses the chunk that requests holds in memory
 USUAL_RATIO = 3  # unpacked to packed size, for the check before the download; RAVDESS: 513 MB / 208 MB = 2.5
 MOST_RATIO, MOST_UNPACKED = 20, 50 * 10**9  # the usual ratio of speech is 2 to 3; a much larger one is a zip bomb
-HEADERS = {
-    "User-Agent": f"emotion-lightning/{__version__}",  # Zenodo refuses the default one of requests (fatiando/pooch#507)
-    "Accept-Encoding": "identity",  # so that ranges count the bytes of the archive
-}
 
 
 def fetch(name: str, archive: Archive, target: Path, quiet: bool) -> None:
@@ -49,9 +38,9 @@ def fetch(name: str, archive: Archive, target: Path, quiet: bool) -> None:
     part = target.with_name(f"{target.name}.zip.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _need_space(target.parent, (1 + USUAL_RATIO) * archive.size - _size(part))
-        if _size(part) < archive.size:
-            _transfer(name, archive, part, quiet)
+        _need_space(target.parent, (1 + USUAL_RATIO) * archive.size - stored_size(part))
+        if stored_size(part) < archive.size:
+            download(name, archive.url, archive.size, part, quiet)
         _verify(archive, part)
         _unpack(part, target)
         part.unlink()
@@ -59,69 +48,8 @@ def fetch(name: str, archive: Archive, target: Path, quiet: bool) -> None:
         raise UserError(f"{name}: {error}") from None
 
 
-def _transfer(name: str, archive: Archive, part: Path, quiet: bool) -> None:
-    """Sends requests until the file is complete, or until `TRIES` consecutive requests brought no new byte."""
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=quiet) as progress:
-        task = progress.add_task(name, total=archive.size)
-        furthest, failures = _size(part), 0
-        while _size(part) < archive.size:
-            progress.reset(task, completed=_size(part))  # bytes of an earlier run must not count in the speed
-            try:
-                if not _receive(archive, part, progress, task):
-                    return
-                reason = "the response ended early"
-            except requests.RequestException as error:
-                reason = str(error) if isinstance(error, requests.HTTPError) else type(error).__name__
-            failures = 0 if _size(part) > furthest else failures + 1
-            furthest = max(furthest, _size(part))  # so that a server that always starts at zero is given up
-            if failures == TRIES:
-                raise UserError(
-                    f"{archive.url} cannot be reached ({reason}); {decimal(_size(part))} of {decimal(archive.size)} "
-                    "are stored, run the same command again to continue"
-                )
-            if _size(part) < archive.size:
-                time.sleep(BACK_OFF * 2**failures)
-
-
-def _receive(archive: Archive, part: Path, progress: Progress, task: TaskID) -> bool:
-    """Sends one request for the rest of the file. Returns False if the server has no more bytes (status 416)."""
-    have = _size(part)
-    headers = HEADERS | ({"Range": f"bytes={have}-"} if have else {})
-    with requests.get(archive.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == 416:
-            return False
-        if response.status_code in (408, 429) or response.status_code >= 500:  # temporary errors
-            raise requests.HTTPError(f"it answered {response.status_code}")
-        if response.status_code not in (200, 206):
-            raise UserError(f"{archive.url} answered {response.status_code} {response.reason}")
-        if (full_size := _full_size(response)) not in (None, archive.size):
-            # The bytes of earlier runs stay, because the sign-in page of a network also leads here.
-            raise UserError(f"{archive.url}: expected a file of {archive.size} bytes, the server has {full_size}")
-        if response.status_code == 200:  # the server ignores Range and sends the whole file
-            have = 0
-            progress.reset(task)
-        with part.open("ab" if have else "wb") as file:
-            for chunk in response.iter_content(CHUNK):
-                file.write(chunk)
-                have += len(chunk)
-                progress.advance(task, len(chunk))
-                if have > archive.size:  # an endless response must not fill the disk
-                    break
-    return True
-
-
-def _full_size(response: requests.Response) -> int | None:
-    """Returns the size of the whole file according to the server, or None if it is not given."""
-    if response.status_code == 206:
-        size = response.headers.get("Content-Range", "").rpartition("/")[2]
-    else:
-        size = response.headers.get("Content-Length", "")
-    return int(size) if size.isdigit() else None
-
-
 def _verify(archive: Archive, part: Path) -> None:
-    size, md5 = _size(part), pooch.file_hash(str(part), alg="md5") if part.exists() else "none"
+    size, md5 = stored_size(part), pooch.file_hash(str(part), alg="md5") if part.exists() else "none"
     if (size, md5) != (archive.size, archive.md5):
         part.unlink(missing_ok=True)
         raise UserError(
@@ -141,8 +69,8 @@ def _unpack(file: Path, target: Path) -> None:
                 raise UserError(f"{file.name}: refused, {member.filename!r} is a link or leads out of the folder")
         # zipfile reads at most the declared size of a member, so the declared sizes can be trusted here.
         unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > min(MOST_RATIO * _size(file), MOST_UNPACKED):
-            raise UserError(f"{file.name}: refused, {decimal(_size(file))} would unpack to {decimal(unpacked)}")
+        if unpacked > min(MOST_RATIO * stored_size(file), MOST_UNPACKED):
+            raise UserError(f"{file.name}: refused, {decimal(stored_size(file))} would unpack to {decimal(unpacked)}")
         _need_space(target.parent, unpacked)
         try:
             temporary.mkdir()
@@ -152,10 +80,6 @@ def _unpack(file: Path, target: Path) -> None:
             temporary.replace(target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _need_space(folder: Path, need: int) -> None:

@@ -10,6 +10,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from emotion_lightning.weights import Origin
+
 
 class Feature(nn.Module):
     """`forward` computes what the cache stores. `present` turns this into the input of a model."""
@@ -19,6 +21,9 @@ class Feature(nn.Module):
     used: tuple[float, float] = (0.0, math.inf)
     """The part of a clip that the feature uses: its start and end in seconds. Of the rest, only the level counts, where the
     feature is relative to the loudest frame of the clip."""
+
+    pretrained: tuple[Origin, ...] = ()
+    """The outside weights that the feature is computed with, if any."""
 
     @abstractmethod
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,14 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 
+from emotion_lightning.weights import Origin
+
 
 class Network(nn.Module):
     """Maps normalised features to logits."""
+
+    pretrained: tuple[Origin, ...] = ()
+    """The outside weights that the network started from, if any."""
 
     @abstractmethod
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:

@@ -1,20 +1,23 @@
 """Any timm network, with the head and the layer groups of DeepEmoNet's ResNet34 (those of fastai).
 
-Weights: `imagenet` (downloaded by timm), `none`, or the path of a local file (.safetensors, .pth, .bin).
+Weights: `imagenet` (of the file weights/imagenet_<backbone>.yaml if there is one, else downloaded by timm), the name of a file
+in weights/, `none`, or the path of a local file (.safetensors, .pth, .bin).
 """
 
-import logging
+import hashlib
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-import requests
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from emotion_lightning import weights as pretrained
 from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.models import Network
+from emotion_lightning.weights import Origin
+from emotion_lightning.weights.fetch import use_hub_offline_if_unreachable
+from emotion_lightning.weights.formats import tensors
 
 
 class TimmBackbone(Network):
@@ -72,33 +75,61 @@ def build(
     if backbone.split(".")[0] not in timm.list_models():
         raise UserError(f"model.backbone: timm has no network '{backbone}'{nearest(backbone, timm.list_models())}")
     settings: dict[str, Any] = {"num_classes": 0, "global_pool": "", "in_chans": shape[0], **(options or {})}
-    if weights not in ("none", "imagenet"):
-        if not Path(weights).is_file():
-            raise UserError(f"model.weights: there is no file '{weights}'; other values are `imagenet` and `none`")
-        settings["pretrained_cfg_overlay"] = {"file": weights}
+    own = f"imagenet_{backbone}" if weights == "imagenet" else weights
     try:
-        if weights == "imagenet":
-            _ask_hub_once()
-        elif weights != "none":
-            _check_file(backbone, weights)
-        body = timm.create_model(backbone, pretrained=weights != "none", **settings)
+        if own in pretrained.files():
+            body, origin = _from_own_file(backbone, own, settings)
+        else:
+            body, origin = _from_timm(backbone, weights, settings)
+    except UserError:
+        raise
     except TypeError as error:
         raise UserError(f"model.options: {backbone} does not take them ({error})") from error
     except Exception as error:  # torch, timm and safetensors raise many types for a file that they cannot read
         raise UserError(_weights_message(backbone, weights, error)) from error
-    return TimmBackbone(body, classes, hidden)
+    network = TimmBackbone(body, classes, hidden)
+    network.pretrained = origin
+    return network
 
 
-def _ask_hub_once() -> None:
-    """Sets huggingface_hub to offline mode if the hub cannot be reached.
+def _from_own_file(backbone: str, name: str, settings: dict[str, Any]) -> tuple[nn.Module, tuple[Origin, ...]]:
+    """Builds the body with weights of weights/NAME.yaml, whose tensors are in timm's order, whatever their names."""
+    import timm
 
-    In offline mode it uses an earlier download or fails at once; otherwise it would retry for a minute.
-    """
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    try:
-        requests.head(huggingface_hub.constants.ENDPOINT, timeout=10)
-    except requests.RequestException:
-        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    about = pretrained.load(name)
+    if about.architecture != backbone:
+        raise UserError(f"model.weights: {name} are of the network {about.architecture}, not of {backbone}")
+    body = timm.create_model(backbone, **settings)
+    own, given = ({k: v for k, v in t.items() if "num_batches" not in k} for t in (body.state_dict(), tensors(about)))
+    matched = dict(
+        zip(own, given.values(), strict=False)
+    )  # the last ones given are of the classifier, which a body lacks
+    if wrong := [name for name, tensor in own.items() if name not in matched or matched[name].shape != tensor.shape]:
+        raise KeyError(f"{len(wrong)} tensors have another shape, such as {wrong[0]}")
+    body.load_state_dict(matched, strict=False)
+    return body, (about.origin,)
+
+
+def _from_timm(backbone: str, weights: str, settings: dict[str, Any]) -> tuple[nn.Module, tuple[Origin, ...]]:
+    """Builds the body with timm's own ImageNet weights, those of a local file, or random ones."""
+    import timm
+
+    if weights == "none":
+        return timm.create_model(backbone, **settings), ()
+    if weights == "imagenet":
+        use_hub_offline_if_unreachable()
+        body = timm.create_model(backbone, pretrained=True, **settings)
+        about: dict[str, Any] = dict(body.pretrained_cfg)  # type: ignore[arg-type]
+        name = ".".join(filter(None, (backbone.split(".")[0], about.get("tag"))))
+        return body, (Origin(f"timm {name}", "", about.get("license") or "not known", "ImageNet"),)
+    if not (file := Path(weights)).is_file():
+        names = ", ".join(pretrained.files())
+        raise UserError(
+            f"model.weights: there is no file '{weights}'; other values are `imagenet`, `none`, and the names {names}"
+        )
+    _check_file(backbone, weights)
+    body = timm.create_model(backbone, pretrained=True, pretrained_cfg_overlay={"file": weights}, **settings)
+    return body, (Origin(file.name, hashlib.sha256(file.read_bytes()).hexdigest(), "not known", "not known"),)
 
 
 def _check_file(backbone: str, file: str) -> None:

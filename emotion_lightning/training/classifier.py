@@ -19,6 +19,7 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature
 from emotion_lightning.models import Network
 from emotion_lightning.training import hardware, metrics
+from emotion_lightning.weights import Origin
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
@@ -71,6 +72,11 @@ class EmotionClassifier(L.LightningModule):
             [],
             [],
         ]  # (labels, probabilities) of val and train batches
+
+    @property
+    def pretrained(self) -> tuple[Origin, ...]:
+        """The outside weights that it started from or is computed with."""
+        return (*self.feature.pretrained, *self.network.pretrained)
 
     @property
     def precision_name(self) -> str:

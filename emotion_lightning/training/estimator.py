@@ -18,6 +18,7 @@ from emotion_lightning.data.datamodule import FeatureBatch
 from emotion_lightning.data.offline_augmentation import offline_augmentations
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature, valid_frames
+from emotion_lightning.weights import Origin
 
 
 class EmotionEstimator:
@@ -38,6 +39,11 @@ class EmotionEstimator:
         _check_settings_have_effect(experiment)
         self.experiment, self.feature, self.estimator, self.classes = experiment, feature, estimator, tuple(classes)
         self.temperature = 1.0
+
+    @property
+    def pretrained(self) -> tuple[Origin, ...]:
+        """The outside weights that its features are computed with."""
+        return self.feature.pretrained
 
     def fit(self, train: FeatureBatch, val: FeatureBatch) -> None:
         """Fits the estimator on the training split and, where it is needed, the temperature on the validation split."""

@@ -18,6 +18,7 @@ from emotion_lightning.tracking.run import Tracked
 from emotion_lightning.training import metrics
 from emotion_lightning.training.fit import Fitted
 from emotion_lightning.training.inference import probabilities
+from emotion_lightning.weights import Origin
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def evaluate_and_log(
     counts = metrics.confusion(labels["test"], predicted["test"])
     _draw(folder, title, data.classes, counts, tracked if fitted.epoch is not None else None)
     mlflow.log_artifacts(str(folder))
-    mlflow.set_tag("mlflow.note.content", _note(title, data, figures))
+    mlflow.set_tag("mlflow.note.content", _note(title, data, figures, fitted.model.pretrained))
     return RunResult(
         tracked.id, tracked.address(), figures, data.classes, labels["test"], predicted["test"], fitted.seconds
     )
@@ -78,8 +79,8 @@ def _draw(folder: Path, title: str, classes: tuple[str, ...], counts: Tensor, tr
         plots.loss_gap(history, title).savefig(folder / "loss_gap.png", dpi=120)
 
 
-def _note(title: str, data: EmotionData, figures: dict[str, float]) -> str:
-    """Writes the run's description for its MLflow page: the sizes of the splits, known speakers, scores."""
+def _note(title: str, data: EmotionData, figures: dict[str, float], weights: Iterable[Origin]) -> str:
+    """Writes the run's description for its MLflow page: the sizes of the splits, known speakers, scores, outside weights."""
     known, total = (round(figures[f"test/{key}"]) for key in ("speakers_trained_on", "speakers"))
     rows = [
         f"| {name} | "
@@ -94,6 +95,7 @@ def _note(title: str, data: EmotionData, figures: dict[str, float]) -> str:
             "| | accuracy | macro F1 | UAR | loss |",
             "|---|---|---|---|---|",
             *rows,
+            *(f"\n{origin.sentence()}" for origin in weights),
         ]
     )
 

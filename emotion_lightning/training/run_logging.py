@@ -46,6 +46,9 @@ def run_tags(experiment: Experiment, data: EmotionData, model: Model) -> dict[st
     }
     if model.trains_in_steps:
         tags["machine/memory_format"] = hardware.memory_format()
+    if model.pretrained:
+        tags["weights"] = "; ".join(map(str, model.pretrained))
+        tags["audit/weights"] = "; ".join(origin.sentence() for origin in model.pretrained)
     if data.notes:
         tags["data/notes"] = "\n".join(data.notes)[:TAG_LIMIT]
     if "fold" in experiment.protocol.args:
@@ -93,6 +96,7 @@ def log_model_files(fitted: Fitted) -> None:
     for file in fitted.files:
         mlflow.log_artifact(str(file), "checkpoints")
     model = from_checkpoint(fitted.kept)
+    weights = [origin.sentence() for origin in fitted.model.pretrained]
     waves, probabilities = (TensorSpec(np.dtype("float32"), (-1, width)) for width in (-1, len(model.classes)))
     mlflow.pytorch.log_model(
         model,
@@ -101,7 +105,7 @@ def log_model_files(fitted: Fitted) -> None:
         serialization_format="pickle",
         code_paths=[str(Path(emotion_lightning.__file__).parent)],
         pip_requirements=environment.model_requirements(),
-        metadata=_metadata(model),
+        metadata=_metadata(model) | ({"weights": weights} if weights else {}),
     )
 
 
