@@ -35,7 +35,7 @@ def fitted(classifier: Any, train: FeatureBatch, val: FeatureBatch, classes: int
     pipeline = make_pipeline(FunctionTransformer(svm.mean), classifier)
     feature = log_mel.build(16_000, bands=5, frames=8)
     model = EmotionEstimator(settings.load("demo_svm"), feature, pipeline, "abcdefgh"[:classes])
-    model.fit(train, val)
+    model.fit(train, val, [""] * len(train.labels))
     return model
 
 
@@ -141,3 +141,30 @@ def test_a_validation_clip_of_a_class_without_training_clips_does_not_change_the
     assert fitted(RidgeClassifier(), train, stranger, 4).temperature == pytest.approx(
         fitted(RidgeClassifier(), train, val, 4).temperature
     )
+
+
+# ---------------------------------------------------------------- fitted again on training and validation clips
+
+
+class Recorder(Foreign):
+    """Keeps the labels that it was fitted on."""
+
+    def fit(self, x: Any, y: Any) -> "Recorder":
+        self.fitted_on_ = list(y)
+        super().fit(x, y)
+        return self
+
+
+def test_a_refitted_model_has_seen_both_splits_and_keeps_the_temperature() -> None:
+    train, val = clips(3, 90, 0), clips(3, 60, 1)
+    first = fitted(RidgeClassifier(), train, val)
+    second = first.refitted(train, val, [""] * 150)
+    assert second.temperature == first.temperature
+    alone = RidgeClassifier().fit(
+        *[svm.mean(torch.cat([train.stored, val.stored]).numpy()), [*train.labels, *val.labels]]
+    )
+    np.testing.assert_allclose(second.estimator[-1].coef_, alone.coef_, atol=1e-5)
+    assert not np.allclose(first.estimator[-1].coef_, alone.coef_, atol=1e-3)
+    assert fitted(Recorder(), train, val).refitted(train, val, [""] * 150).estimator[-1].fitted_on_ == [
+        *train.labels.tolist(), *val.labels.tolist(),
+    ]  # fmt: skip

@@ -5,12 +5,15 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import Tensor, nn
 
 from emotion_lightning.config import parts
+from emotion_lightning.errors import UserError
 from emotion_lightning.models import Network, lstm, svm
 
 CLASSES = 8
@@ -118,11 +121,16 @@ def scores_of(estimator: Any, x: np.ndarray) -> np.ndarray:
     return (estimator.predict_proba if hasattr(estimator, "predict_proba") else estimator.decision_function)(x)
 
 
+def fit(estimator: Any, x: np.ndarray, labels: np.ndarray) -> None:
+    """Fits with ten speakers, where the estimator searches over folds of speakers."""
+    estimator.fit(x, labels, **({"groups": np.arange(len(x)) // 6} if isinstance(estimator, GridSearchCV) else {}))
+
+
 @ON_ESTIMATORS
 def test_an_estimator_scores_each_class_and_finds_it(name: str) -> None:
     estimator = parts.entry("models", name)((1, 6, 10), 3)
     x, labels = features_of(3)
-    estimator.fit(x, labels)
+    fit(estimator, x, labels)
     assert scores_of(estimator, x).shape == (60, 3)
     assert (scores_of(estimator, x).argmax(1) == labels).mean() > 0.9
 
@@ -131,8 +139,40 @@ def test_an_estimator_scores_each_class_and_finds_it(name: str) -> None:
 def test_an_estimator_does_not_see_what_comes_after_a_clip(name: str) -> None:
     estimator = parts.entry("models", name)((1, 6, 10), 3)
     x, labels = features_of(3)
-    estimator.fit(x, labels)
+    fit(estimator, x, labels)
     assert np.array_equal(scores_of(estimator, x[::2]), scores_of(estimator, x[::2, ..., :7]))
+
+
+def test_lda_averages_the_log_probabilities_of_layers_and_views() -> None:
+    chance = np.random.default_rng(1)
+    labels = chance.integers(0, 3, 90)
+    x = chance.normal(size=(90, 4, 5, 1)).astype(np.float32)
+    x += 0.5 * labels[:, None, None, None]
+    ours = parts.entry("models", "lda")((4, 5, 1), 3, views=2, shrinkage=0.2).fit(x, labels)
+    expected = np.zeros((90, 3))
+    for layer in (x[:, :2, :, 0], x[:, 2:, :, 0]):
+        plain = make_pipeline(
+            StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.2, priors=[1 / 3] * 3)
+        ).fit(np.concatenate([layer[:, 0], layer[:, 1]]), np.tile(labels, 2))
+        expected += sum(np.log(plain.predict_proba(layer[:, view])) for view in (0, 1)) / 4
+    np.testing.assert_allclose(ours.decision_function(x), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match=r"model.views: 4 channels cannot be divided into layers of 3 views"):
+        parts.entry("models", "lda")((4, 5, 1), 3, views=3)
+
+
+def test_the_search_chooses_a_channel_on_folds_of_training_speakers() -> None:
+    """Channel 1 tells the emotions apart. Channel 0 tells speakers and emotions apart together, which no other speaker shares."""
+    chance = np.random.default_rng(1)
+    speakers, labels = np.repeat(np.arange(8), 12), np.tile(np.arange(3), 32)
+    own = chance.normal(size=(8, 3, 6))  # of each speaker and emotion
+    x = chance.normal(size=(96, 2, 6, 1)).astype(np.float32)
+    x[:, 0, :, 0] = 6 * own[speakers, labels] + 0.1 * chance.normal(size=(96, 6))
+    x[:, 1] += 0.7 * labels[:, None, None]
+    search = parts.entry("models", "svm_search")((2, 6, 1), 3, folds=4)
+    search.fit(x, labels, groups=speakers)
+    assert search.best_params_["channel__channel"] == 1
+    search.cv = KFold(4, shuffle=True, random_state=0)  # by clip, the other channel wins
+    assert search.fit(x, labels).best_params_["channel__channel"] == 0
 
 
 def test_the_svm_is_scikit_learns_and_decides_by_its_highest_value() -> None:

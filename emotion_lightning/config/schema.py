@@ -131,6 +131,11 @@ class Fit(Settings):
     keep: Literal["best", "last"] = Field(
         "best", description="the epoch whose weights are evaluated on the test split"
     )
+    refit: bool = Field(
+        False,
+        description="of a scikit-learn model: after the scores of the validation split, fit once more on training and "
+        "validation clips, and test that model",
+    )
     gap_clips: int = Field(
         384, ge=1, description="number of training clips that each epoch's clean training loss is measured on"
     )
@@ -187,8 +192,10 @@ class Experiment(Settings):
         settings = self.model_dump(
             mode="json", exclude={"name": True, "about": True, "data": {"dir", "cache"}, "fit": MACHINE_FIT}
         )
-        if not self.emotions:  # older signatures, of runs without this setting, stay valid
+        if not self.emotions:  # older signatures, of runs without these settings, stay valid
             del settings["emotions"]
+        if not self.fit.refit:
+            del settings["fit"]["refit"]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     def flat(self) -> dict[str, str]:

@@ -24,6 +24,8 @@ class Feature(nn.Module):
 
     pretrained: tuple[Origin, ...] = ()
     """The outside weights that the feature is computed with, if any."""
+    requirements: tuple[str, ...] = ()
+    """Packages that a served model needs in addition to those of the framework."""
 
     @abstractmethod
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,6 +38,11 @@ class Feature(nn.Module):
     def present(self, stored: Tensor) -> Tensor:
         """Turns the stored form (B, C, F, T) into float (B, C', F, T)."""
         return stored.float()
+
+
+def cpu_has_bf16() -> bool:
+    """Returns whether the processor computes in bf16."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def valid_frames(valid: Tensor, frames: int) -> Tensor:

@@ -5,6 +5,7 @@ import os
 import platform
 import socket
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import distributions, version
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def installed_packages() -> str:
     )
 
 
-def model_requirements() -> list[str]:
+def model_requirements(additional: Iterable[str] = ()) -> list[str]:
     """Returns the packages that a logged model needs when it is loaded elsewhere. Our own code is stored with the model."""
     names = (
         "torch",
@@ -93,4 +94,4 @@ def model_requirements() -> list[str]:
         "filelock",
         "numpy",
     )
-    return [f"{name}=={version(name)}" for name in names]
+    return [f"{name}=={version(name)}" for name in (*names, *additional)]

@@ -44,9 +44,13 @@ class EmotionClassifier(L.LightningModule):
 
         `learn_from` or a checkpoint sets the normaliser and the class weights.
 
-        Raises: UserError where a stage resizes a feature that is no picture.
+        Raises: UserError where a stage resizes a feature that is no picture, and for `fit.refit`.
         """
         super().__init__()
+        if experiment.fit.refit:
+            raise UserError(
+                f"fit.refit: {experiment.model.name} trains in steps, and only scikit-learn models are refitted"
+            )
         self.save_hyperparameters(
             {"experiment": experiment.model_dump(mode="json"), "shape": list(shape), "classes": list(classes)}
         )

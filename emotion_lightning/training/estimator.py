@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from sklearn.base import clone
+from sklearn.model_selection._search import BaseSearchCV
 from torch import Tensor
 
 from emotion_lightning.config.schema import MACHINE_FIT, Experiment, Fit
@@ -45,14 +47,30 @@ class EmotionEstimator:
         """The outside weights that its features are computed with."""
         return self.feature.pretrained
 
-    def fit(self, train: FeatureBatch, val: FeatureBatch) -> None:
-        """Fits the estimator on the training split and, where it is needed, the temperature on the validation split."""
-        self.estimator.fit(self._inputs(train.stored, train.valid), train.labels.numpy())
+    def fit(self, train: FeatureBatch, val: FeatureBatch, speakers: Sequence[str]) -> None:
+        """Fits the estimator on the training split and, where it is needed, the temperature on the validation split.
+
+        A search of scikit-learn gets the `speakers` of the training clips as its groups, so that its own folds are of whole
+        speakers where its `cv` is a group splitter.
+        """
+        self._fit_estimator(train, speakers)
         if not hasattr(self.estimator, "predict_proba"):
             # a class without a training clip has no decision value; one such clip would drive the temperature to its limit
             known = torch.isin(val.labels, torch.from_numpy(np.asarray(self.estimator.classes_)))
             if known.any():
                 self.temperature = temperature(self._logits(val.stored, val.valid)[known], val.labels[known])
+
+    def refitted(self, train: FeatureBatch, val: FeatureBatch, speakers: Sequence[str]) -> "EmotionEstimator":
+        """Returns a copy that is fitted on both splits, with the temperature of this one; `speakers` are those of both."""
+        copy = EmotionEstimator(self.experiment, self.feature, clone(self.estimator), self.classes)
+        copy.temperature = self.temperature
+        both = (torch.cat(pair) for pair in zip(train, val, strict=True))
+        copy._fit_estimator(FeatureBatch(*both), speakers)
+        return copy
+
+    def _fit_estimator(self, batch: FeatureBatch, speakers: Sequence[str]) -> None:
+        groups = {"groups": speakers} if isinstance(self.estimator, BaseSearchCV) else {}
+        self.estimator.fit(self._inputs(batch.stored, batch.valid), batch.labels.numpy(), **groups)
 
     def probabilities(self, stored: Tensor, valid: Tensor) -> Tensor:
         """Returns (B, classes) float32 for stored features (B, C, F, T) and the share (B,) of time that holds the clip."""
@@ -89,6 +107,6 @@ def _check_settings_have_effect(experiment: Experiment) -> None:
     name, default = experiment.model.name, Fit()
     for augmentation in experiment.augment.keys() - offline_augmentations(experiment.augment).keys():
         raise UserError(f"augment.{augmentation}: {name} does not train in steps, so only rows can be augmented")
-    for field in [f for f in Fit.model_fields if f not in MACHINE_FIT | {"gap_clips"}]:
+    for field in [f for f in Fit.model_fields if f not in MACHINE_FIT | {"gap_clips", "refit"}]:
         if getattr(experiment.fit, field) != getattr(default, field):
             raise UserError(f"fit.{field}: {name} does not train in steps, so this has no effect; remove it")

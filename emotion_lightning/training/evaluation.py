@@ -42,7 +42,8 @@ def evaluate_and_log(
 ) -> RunResult:
     """Reads the test split, once, and logs scores, tables and plots to MLflow by way of `folder`."""
     with data.access_log.purpose("test"):
-        predicted = {name: probabilities(fitted.model, data, data.split.indices(name)) for name in ("val", "test")}
+        models = {"val": fitted.model, "test": fitted.tested}
+        predicted = {name: probabilities(model, data, data.split.indices(name)) for name, model in models.items()}
     labels = {name: data.labels[torch.from_numpy(data.split.indices(name))] for name in predicted}
     per_class = metrics.per_class(labels["test"], predicted["test"])
     figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], predicted["val"]).items()}

@@ -31,7 +31,8 @@ class Fitted:
     """A trained model, ready on its device, and its files.
 
     `epoch` is the epoch of its weights, from 1; None where there are no epochs. `kept` is the file of the model that the
-    test split is read with; `files` are all files worth keeping.
+    test split is read with; `files` are all files worth keeping. `refitted` is the model of `kept` if `fit.refit` fitted it on
+    training and validation clips; `model` then is the one before, for the scores of the validation split.
     """
 
     model: Model
@@ -39,6 +40,12 @@ class Fitted:
     seconds: float
     kept: Path
     files: tuple[Path, ...]
+    refitted: Model | None = None
+
+    @property
+    def tested(self) -> Model:
+        """The model that the test split is read with."""
+        return self.refitted or self.model
 
 
 def fit(data: EmotionData, model: Model, folder: Path, on_epoch: OnEpoch, console: Console) -> Fitted:
@@ -59,15 +66,17 @@ def _fit_estimator(data: EmotionData, model: EmotionEstimator, folder: Path, on_
     train, val = (
         data.gather(torch.from_numpy(index), torch.device("cpu")) for index in (data.split.train, data.split.val)
     )
-    model.fit(train, val)
+    speakers = {name: [data.clips[i].speaker for i in data.split.indices(name)] for name in ("train", "val")}
+    model.fit(train, val, speakers["train"])
+    refitted = model.refitted(train, val, speakers["train"] + speakers["val"]) if model.experiment.fit.refit else None
     seconds = time.perf_counter() - start
     figures = {"clips_per_second": len(data.split.train) / seconds}
     for split, index in (("val", data.split.val), ("train", data.gap_clips())):
         scores = metrics.scores(data.labels[torch.from_numpy(index)], probabilities(model, data, index))
         figures |= {f"{name}/{split}": value for name, value in scores.items()}
     on_epoch(figures | {"loss/gap": figures["loss/val"] - figures["loss/train"]}, 1)
-    estimator_file.save(model, file)
-    return Fitted(model, None, seconds, file, (file,))
+    estimator_file.save(refitted or model, file)
+    return Fitted(model, None, seconds, file, (file,), refitted)
 
 
 def _fit_network(

@@ -9,6 +9,7 @@ import torch
 
 from emotion_lightning.config.schema import Fit
 from emotion_lightning.errors import UserError
+from emotion_lightning.features import cpu_has_bf16
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """Lightning's name of a mixed precision → the type that autocast computes in."""
@@ -40,7 +41,7 @@ def precision(fit: Fit) -> str:
         return fit.precision
     if gpu:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32-true"
+    return "bf16-mixed" if cpu_has_bf16() else "32-true"
 
 
 def configure_libraries() -> None:

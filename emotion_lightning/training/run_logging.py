@@ -104,7 +104,7 @@ def log_model_files(fitted: Fitted) -> None:
         signature=ModelSignature(Schema([waves]), Schema([probabilities])),
         serialization_format="pickle",
         code_paths=[str(Path(emotion_lightning.__file__).parent)],
-        pip_requirements=environment.model_requirements(),
+        pip_requirements=environment.model_requirements(model.classifier.feature.requirements),
         metadata=_metadata(model) | ({"weights": weights} if weights else {}),
     )
 
