@@ -21,7 +21,13 @@ from emotion_lightning.training.build import build
 from emotion_lightning.training.evaluation import RunResult, evaluate_and_log, split_sizes
 from emotion_lightning.training.fit import OnEpoch, fit
 from emotion_lightning.training.inference import Model
-from emotion_lightning.training.run_logging import check_test_split_unread, log_inputs, log_model_files, run_tags
+from emotion_lightning.training.run_logging import (
+    check_test_split_unread,
+    log_choice,
+    log_inputs,
+    log_model_files,
+    run_tags,
+)
 
 
 def train(
@@ -83,6 +89,7 @@ def train(
         # Fit on the training split; the validation split chooses the epoch
         fitted = fit(data, model, folder, log_epoch, console)
         check_test_split_unread(data)
+        log_choice(fitted)
 
         # Evaluation: the test split is read here, once
         result = evaluate_and_log(experiment, data, fitted, tracked, folder / "outputs")

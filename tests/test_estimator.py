@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from emotion_lightning.config import loader as settings
+from emotion_lightning.config import parts
 from emotion_lightning.data.datamodule import FeatureBatch
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import log_mel
@@ -98,6 +99,21 @@ def test_a_kept_estimator_gives_the_same_probabilities(classifier: Any, tmp_path
         model.classes,
         model.temperature,
     )
+    expected = model.probabilities(val.stored, val.valid)
+    torch.testing.assert_close(loaded.probabilities(val.stored, val.valid), expected, rtol=0, atol=0)
+
+
+def test_a_search_is_kept_with_what_it_chose(tmp_path: Path) -> None:
+    train, val = clips(3, 90, 0), clips(3, 60, 1)
+    search = parts.entry("models", "svm_search")((1, 5, 8), 3, folds=2)
+    changes = ["model={name: svm_search, folds: 2}"]
+    model = EmotionEstimator(
+        settings.load("demo_svm", changes), log_mel.build(16_000, bands=5, frames=8), search, "abc"
+    )
+    model.fit(train, val, [str(i // 10) for i in range(90)])
+    estimator_file.save(model, tmp_path / "best.skops")
+    loaded = estimator_file.load(tmp_path / "best.skops")
+    assert loaded.estimator.best_params_ == search.best_params_
     expected = model.probabilities(val.stored, val.valid)
     torch.testing.assert_close(loaded.probabilities(val.stored, val.valid), expected, rtol=0, atol=0)
 

@@ -9,12 +9,14 @@ so the signature is the list of settings, with types and defaults. Nothing needs
 package with the same subfolders (`PARTS=my_parts`) is searched as well.
 """
 
+import ast
 import importlib
 import importlib.util
 import inspect
 import os
 import pkgutil
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,6 +80,34 @@ def entry(kind: str, name: str) -> Any:
     if not callable(function := getattr(module, ENTRY[kind], None)):
         raise UserError(f"{module.__file__}: a {ONE[kind]} needs a function `{ENTRY[kind]}` (see docs/adding.md)")
     return function
+
+
+def sources(kind: str, name: str) -> list[Path]:
+    """Returns the files that a part is made of: its own, and those of its kind that it imports, also through others."""
+    found: dict[str, Path] = {}
+    waiting = [load(kind, name)]
+    while waiting:
+        module = waiting.pop()
+        if module.__name__ not in found and module.__file__:
+            found[module.__name__] = Path(module.__file__)
+            waiting += _imported(found[module.__name__], f"emotion_lightning.{kind}")
+    return [found[name] for name in sorted(found)]
+
+
+def _imported(file: Path, package: str) -> list[ModuleType]:
+    """Returns the modules of a package that a file imports."""
+    nodes = [
+        n for n in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(n, ast.Import | ast.ImportFrom)
+    ]
+    names: set[str] = set()
+    for node in nodes:
+        start = f"{node.module}." if isinstance(node, ast.ImportFrom) and node.module else ""
+        names |= {start.rstrip("."), *(start + alias.name for alias in node.names)}
+    modules = []
+    for name in sorted(name for name in names if name == package or name.startswith(f"{package}.")):
+        with suppress(ModuleNotFoundError):  # a function or a constant of a module, not a module
+            modules.append(importlib.import_module(name))
+    return modules
 
 
 def fact(kind: str, name: str, constant: str, default: Any) -> Any:

@@ -84,9 +84,8 @@ def read_waves(folder: Path, key: str, rate: int) -> Waves:
 
 def features(source: Waves, feature: Feature, name: str, args: Args, folder: Path, track: Track) -> Features:
     """Returns the feature of each clip, from the cache, or computed now on all cores. Unreadable clips get zeros."""
-    code = [Path(p) for p in (parts.load("features", name).__file__, audio.__file__) if p]
-    code += sorted((Path(__file__).parents[1] / "features").glob("*.py"))  # features import each other
-    key = digest(source.key, name, args, *(source_digest(path) for path in code))
+    code = [source_digest(path) for path in [Path(audio.__file__), *parts.sources("features", name)]]
+    key = digest(source.key, name, args, list(map(str, feature.pretrained)), *code)
     stored = build_once(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))
     values = np.load(
         stored / "features.npy", mmap_mode="c"

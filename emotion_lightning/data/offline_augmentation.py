@@ -49,8 +49,7 @@ def expand(source: Waves, augment: Mapping[str, Args], folder: Path, track: Trac
     chosen = offline_augmentations(augment)
     if not chosen:
         return Expanded(source, np.arange(len(source)), np.full(len(source), ""))
-    code = [Path(file) for name in chosen if (file := parts.load("augment", name).__file__)]
-    code += sorted((Path(__file__).parents[1] / "augment").glob("*.py"))  # augmentations build on one another
+    code = [path for name in chosen for path in parts.sources("augment", name)]
     settings = [(name, augment[name]) for name in chosen]
     key = digest(source.key, settings, *(source_digest(path) for path in [Path(__file__), *code]))
     path = build_once(folder / f"rows-{key}", lambda tmp: _write(tmp, source, chosen, track))

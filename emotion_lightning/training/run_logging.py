@@ -85,6 +85,13 @@ def check_test_split_unread(data: EmotionData) -> None:
             raise UserError(f"audit: {count} test clips were read for the {purpose}, before the evaluation")
 
 
+def log_choice(fitted: Fitted) -> None:
+    """Tags the run with what a search of scikit-learn chose, if the model is one."""
+    chosen = getattr(getattr(fitted.tested, "estimator", None), "best_params_", None)
+    if chosen:
+        mlflow.set_tag("chosen", ", ".join(f"{name.rsplit('__')[-1]}={value}" for name, value in chosen.items()))
+
+
 def log_model_files(fitted: Fitted) -> None:
     """Logs the checkpoints, and an MLflow model from waveforms to probabilities.
 
