@@ -12,7 +12,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights train study ablation honesty audit report compare import data weights predict experiments ui bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights train study ablation honesty audit sanity report compare import data weights predict experiments ui bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ honesty: setup $(if $(filter ray,$(ENGINE)),setup-cluster) ## one model under le
 audit: setup ## find speakers, clips and sounds in two splits: EXP=svm [PROTOCOL=speaker_folds] [CORPORA=…] [SET=…] [DATA=dir]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make audit EXP=svm PROTOCOL=speaker_folds'; exit 2; }
 	@$(EMOTION) audit "$(EXP)" $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SET) $(CLIPS)
+
+sanity: setup ## permute the emotions of each speaker's clips; the score has to be that of chance: EXP=svm [PROTOCOL=…] [CORPORA=…] [SET=…] [DATA=dir]
+	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make sanity EXP=svm PROTOCOL=speaker_folds'; exit 2; }
+	@$(EMOTION) sanity "$(EXP)" $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SET) $(CLIPS)
 
 report: setup ## write a study's report again from MLflow, without training: STUDY=demo
 	@test -n "$(STUDY)" || { echo 'error: STUDY is missing, for example: make report STUDY=demo'; exit 2; }

@@ -292,6 +292,28 @@ def audit(
 
 
 @app.command()
+def sanity(
+    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a name from `experiments`, or a YAML file")],
+    overrides: Overrides = None,
+    data: DataDir = None,
+    cache: CacheDir = None,
+    corpora: CorporaNames = None,
+) -> None:
+    """Train with the emotions permuted within each speaker: the test score has to be that of chance.
+
+    The exit status is 1 if it is not.
+    """
+    overrides = [*_assignments(overrides, corpora, data, cache), "data.permute_labels=true", "fit.log_model=false"]
+    experiment = settings.load(name, overrides)
+    from emotion_lightning.cli.sanity import sanity as check
+
+    with _report_stop(f"sanity of {name}"):
+        is_chance = check(experiment, console)
+    if not is_chance:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="a study that has been run, at least in part")],
 ) -> None:

@@ -72,6 +72,10 @@ class Data(Settings):
     on_bad_clip: Literal["stop", "skip"] = Field(
         "stop", description="what to do about corrupt, empty, silent or too short clips"
     )
+    permute_labels: bool = Field(
+        False,
+        description="permute the emotions of each speaker's clips, so that every score has to be that of chance",
+    )
     batch_size: int = Field(64, ge=1, description="clips in a training step, over all devices together")
     normalise: Literal["train", "imagenet", "inception", "none"] = Field(
         "train", description="mean and std: of the training split, of ImageNet, 0.5 and 0.5 (TensorFlow's), or none"
@@ -180,8 +184,8 @@ class Experiment(Settings):
 
     @property
     def title_prefix(self) -> str:
-        """Returns the prefix of every title made from this experiment: "DEMO · ", "LEAKY · ", both or nothing."""
-        flags = {"DEMO · ": self.is_demo, "LEAKY · ": self.is_leaky}
+        """Returns the prefix of every title made from this experiment: of DEMO, LEAKY and PERMUTED LABELS those that apply."""
+        flags = {"DEMO · ": self.is_demo, "LEAKY · ": self.is_leaky, "PERMUTED LABELS · ": self.data.permute_labels}
         return "".join(flag for flag, is_set in flags.items() if is_set)
 
     def signature(self) -> str:
@@ -196,6 +200,8 @@ class Experiment(Settings):
             del settings["emotions"]
         if not self.fit.refit:
             del settings["fit"]["refit"]
+        if not self.data.permute_labels:
+            del settings["data"]["permute_labels"]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     def flat(self) -> dict[str, str]:

@@ -23,6 +23,7 @@ from emotion_lightning.data import cache, notes
 from emotion_lightning.data.access_log import AccessLog
 from emotion_lightning.data.filesystem import Track, digest
 from emotion_lightning.data.offline_augmentation import Expanded, expand
+from emotion_lightning.data.permuted_labels import permuted
 from emotion_lightning.data.sampler import Batches, Indices
 from emotion_lightning.errors import UserError, listed
 from emotion_lightning.features import Feature, valid_frames
@@ -86,6 +87,8 @@ class EmotionData(L.LightningDataModule):
                 clips.append(clip)
                 positions.append((len(self._features) - 1, row))
         self._check_clips(clips)
+        if experiment.data.permute_labels:
+            clips = permuted(clips, experiment.seed)
         self._corpus, self._row = torch.tensor(positions).reshape(-1, 2).T
         self.split = make_split(clips, experiment.protocol.name, experiment.protocol.args)
         self.classes = classes(clips[i] for name in SPLITS for i in self.split.indices(name))

@@ -122,11 +122,8 @@ def _opened(
 
 def _start(client: MlflowClient, experiment: Experiment, tags: dict[str, str]) -> Tracked:
     mlflow_experiment = experiment_id(client, experiment)
-    title = (
-        ("LEAKY · " if experiment.is_leaky else "")
-        + f"{experiment.name} · {experiment.protocol.name}"
-        + _fold(experiment)
-    )
+    prefix = experiment.title_prefix.removeprefix("DEMO · ")  # the name of MLflow's experiment says DEMO
+    title = f"{prefix}{experiment.name} · {experiment.protocol.name}{_fold(experiment)}"
     # The tags are set when the run is made: without them, `sweep` could not tell a killed run from a running one.
     if store.is_server():
         run_id = client.create_run(mlflow_experiment, run_name=title, tags=resolve_tags(tags)).info.run_id
