@@ -50,12 +50,12 @@ def build(corpora: dict[str, tuple[Clip, ...]], work: Path) -> None:
     folder = work / "cache"
     feature = parts.entry("features", "picture")(16_000)
     for clips in corpora.values():
-        waves = cache.waves(clips, Audio(), folder, _untracked)
-        cache.features(waves, feature, "picture", {}, folder, _untracked)
+        waves = cache.waves(clips, Audio(), folder, untracked)
+        cache.features(waves, feature, "picture", {}, folder, untracked)
     shutil.rmtree(folder)
 
 
-def _untracked(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
+def untracked(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
     return items
 
 

@@ -52,7 +52,15 @@ def test_every_benchmark_says_what_it_measures_and_yields_rows(name: str) -> Non
     assert module.__doc__ and list(inspect.signature(module.rows).parameters) == ["setting"]
 
 
-NEEDY = ["cache_features", "svm_end_to_end", "fastai_epoch", "nkululeko_end_to_end", "recipe", "shared_gpu"]
+NEEDY = [
+    "cache_features",
+    "encoder_states",
+    "svm_end_to_end",
+    "fastai_epoch",
+    "nkululeko_end_to_end",
+    "recipe",
+    "shared_gpu",
+]
 
 
 @pytest.mark.parametrize("name", NEEDY)
