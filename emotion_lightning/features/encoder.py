@@ -1,7 +1,7 @@
 """Hidden states of a frozen pretrained speech encoder, such as Whisper's, as statistics over time or frame by frame.
 
-Source: Whisper (arXiv 2212.04356). Its inventors pad every clip to 30 s; here a clip keeps its own length, which takes a
-twentieth of the time. The silence around a clip carries information for the encoder: `audio.trim_db: null` keeps it.
+Source: Whisper (arXiv 2212.04356). Its inventors pad every clip to 30 s; here a clip keeps its own length, which takes an
+eighth of the time. The silence around a clip carries information for the encoder: `audio.trim_db: null` keeps it.
 Needs `pip install 'emotion-lightning[weights]'`, which includes transformers.
 """
 
