@@ -274,10 +274,12 @@ def test_the_list_says_what_is_here(
 
     toy(PACKAGE)
     show(Console(width=200))
-    assert "│ toy " in (shown := capsys.readouterr().out) and "no   " in shown
+    assert (
+        "toy: " in (shown := capsys.readouterr().out) and "MIT, not here; make weights NAME=toy fetches them" in shown
+    )
     install(tmp_path, "toy-weights", {"toy_weights/model.bin": BODY})
     show(Console(width=200))
-    assert "the package toy-weights" in capsys.readouterr().out
+    assert "MIT, here, from the package toy-weights" in capsys.readouterr().out
     fetch_and_check("toy", Console(width=200))
     assert "complete: the package toy-weights, SHA-256 " in capsys.readouterr().out
 

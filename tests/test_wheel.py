@@ -38,5 +38,6 @@ def test_an_installed_wheel_lists_what_it_brings_and_trains_in_an_empty_folder(
     listed = run(installed, tmp_path, "experiments")
     shipped = [file.stem for file in (ROOT / "experiments").rglob("*.yaml")]
     assert len(shipped) > 40 and [name for name in shipped if f" {name} " not in listed] == []
+    assert "whisper_base" in run(installed, tmp_path, "weights")
     assert "test" in run(installed, tmp_path, "train", "demo_svm")
     assert (tmp_path / "mlruns" / "mlflow.db").is_file()

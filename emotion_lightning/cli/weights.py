@@ -2,20 +2,20 @@
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
+from rich.markup import escape
 
 from emotion_lightning import weights
 from emotion_lightning.weights.fetch import fetch, find
 
 
 def show(console: Console) -> None:
-    """Prints a table of all weights: size, licence, and whether they are on this machine with the right SHA-256."""
-    table = Table("weights", "what they are", "size", "licence", "here", title="make weights NAME=…")
+    """Prints two lines for each set: size, licence and whether it is on this machine with the right SHA-256; what it is."""
     for name in weights.files():
         about = weights.load(name)
         found = find(about)
-        table.add_row(name, about.title, decimal(about.size), about.licence, found.source if found else "no")
-    console.print(table)
+        here = f"here, from {found.source}" if found else f"not here; make weights NAME={name} fetches them"
+        console.print(f"[bold]{name}[/]: {decimal(about.size)}, {about.licence}, {escape(here)}", soft_wrap=True)
+        console.print(f"    {about.title}", soft_wrap=True, markup=False)
 
 
 def fetch_and_check(name: str, console: Console) -> None:

@@ -51,6 +51,7 @@ class Encoder(Feature):
         self.pretrained = (origin(weights),)
         # not a submodule: it is frozen, and a checkpoint of 80 MB in every run would say nothing new
         self._loaded: list[SpeechEncoder] = []
+        self._computes_in_bf16 = False  # decided where it is loaded; a pickled one stays as it is on another machine
         self._lock = threading.Lock()
 
     def network(self, device: torch.device) -> SpeechEncoder:
@@ -65,29 +66,24 @@ class Encoder(Feature):
                     raise UserError(
                         f"features.layers: {self.weights} has the states 0 to {encoder.depth}, not {max(self.layers)}"
                     )
-                if self._dtype(device) is not None:
-                    for module in encoder.modules():
-                        if isinstance(module, nn.Linear | nn.Conv1d):  # norms and sums stay in 32 bits
-                            module.to(self._dtype(device))
+                self._computes_in_bf16 = self._should_compute_in_bf16(device)
+                for module in encoder.modules() if self._computes_in_bf16 else ():
+                    if isinstance(module, nn.Linear | nn.Conv1d):  # norms and sums stay in 32 bits
+                        module.to(torch.bfloat16)
                 self._loaded.append(encoder.requires_grad_(False).to(device))
             return self._loaded[0].to(device)
 
-    def _dtype(self, device: torch.device) -> torch.dtype | None:
-        fast = device.type == "cuda" or cpu_has_bf16()
-        return torch.bfloat16 if self.precision == "bf16" or (self.precision == "auto" and fast) else None
+    def _should_compute_in_bf16(self, device: torch.device) -> bool:
+        return self.precision == "bf16" or (self.precision == "auto" and (device.type == "cuda" or cpu_has_bf16()))
 
     @torch.no_grad()
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         rows, valid = [], []
         for wave, length in zip(waves, lengths.tolist(), strict=True):
-            states = [
-                s for speed in self.speeds for s in self._states(wave[:length], speed)
-            ]  # of one speed, then the next
-            states = [
-                states[i] for layer in range(len(self.layers)) for i in range(layer, len(states), len(self.layers))
-            ]
-            valid.append(1.0 if self.pool == "statistics" else min(1.0, len(states[0]) / self.frames))
-            rows.append(torch.stack([self._pooled(state) for state in states]))
+            by_speed = [self._states(wave[:length], speed) for speed in self.speeds]
+            by_layer = [states[layer] for layer in range(len(self.layers)) for states in by_speed]
+            valid.append(1.0 if self.pool == "statistics" else min(1.0, len(by_layer[0]) / self.frames))
+            rows.append(torch.stack([self._pooled(state) for state in by_layer]))
         return torch.stack(rows), torch.tensor(valid, device=waves.device)
 
     def _states(self, wave: Tensor, speed: float) -> list[Tensor]:
@@ -95,9 +91,8 @@ class Encoder(Feature):
         if speed != 1:
             wave = torchaudio.functional.resample(wave, round(RATE * speed), RATE)
         wave = wave[: self.samples][None]
-        dtype = self._dtype(wave.device)
         encoder = self.network(wave.device)
-        with torch.autocast(wave.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+        with torch.autocast(wave.device.type, torch.bfloat16, enabled=self._computes_in_bf16):
             return [state[0].float() for state in encoder.states(wave, self.layers)]
 
     def _pooled(self, state: Tensor) -> Tensor:
