@@ -1,0 +1,110 @@
+"""Speed, time shift and mixing within an emotion, measured on their output and against scipy."""
+
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+from conftest import hiss, tone
+from test_augment import WAVEFORM, built, made_up
+
+from emotion_lightning.config import parts
+from emotion_lightning.errors import UserError
+
+ON_WAVEFORMS = pytest.mark.parametrize(
+    ("name", "off"), [("speed", {"speeds": (1.0,)}), ("time_shift", {"p": 0.0}), ("same_emotion", {"p": 0.0})]
+)
+
+
+def batch(*waves: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    tensors = [torch.from_numpy(wave).float() for wave in waves]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True), torch.tensor([len(t) for t in tensors])
+
+
+@ON_WAVEFORMS
+def test_switched_off_nothing_changes(name: str, off: dict[str, object]) -> None:
+    before = made_up(WAVEFORM)
+    after = parts.entry("augment", name)(**off)(*before)
+    for old, new in zip(before, after, strict=True):
+        torch.testing.assert_close(new, old)
+
+
+@ON_WAVEFORMS
+def test_short_and_silent_clips_survive(name: str, off: dict[str, object]) -> None:
+    targets = torch.eye(2)[[0, 1, 0, 1]]
+    for x, extent in (
+        (torch.zeros(4, 900), torch.tensor([1, 2, 450, 900])),
+        (torch.rand(4, 1), torch.ones(4).long()),
+    ):
+        for seed in range(10):
+            torch.manual_seed(seed)
+            new, lengths, _ = built(name)(x, extent, targets)
+            assert new.isfinite().all() and (lengths >= 1).all() and (lengths <= x.shape[1]).all()
+            assert not new[torch.arange(x.shape[1]) >= lengths[:, None]].any()
+
+
+def test_a_faster_clip_is_scipys_resampled_one_and_shorter() -> None:
+    x, extent = batch(tone(300, 1.0), tone(300, 0.5))
+    new, lengths, _ = parts.entry("augment", "speed")(speeds=(1.25,))(x, extent, torch.eye(2))
+    assert lengths.tolist() == [12_800, 6_400]
+    for clip, length in enumerate(lengths.tolist()):
+        own = x[clip, : int(extent[clip])].double().numpy()
+        expected = scipy.signal.resample_poly(own, 4, 5)
+        np.testing.assert_allclose(new[clip, 200 : length - 200], expected[200 : length - 200], atol=0.01)
+        assert not new[clip, length:].any()
+    spectrum = torch.fft.rfft(new[0, :12_800]).abs()
+    assert int(spectrum.argmax()) * 16_000 / 12_800 == pytest.approx(375, abs=2)  # 300 Hz × 1.25
+
+
+def test_a_slower_clip_is_cut_where_the_batch_ends() -> None:
+    x, extent = batch(tone(300, 1.0), tone(300, 0.5))
+    new, lengths, _ = parts.entry("augment", "speed")(speeds=(0.8,))(x, extent, torch.eye(2))
+    assert lengths.tolist() == [16_000, 10_000] and new.shape == x.shape
+
+
+def test_each_clip_draws_one_of_the_speeds() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(300, 1_000)
+    _, lengths, _ = built("speed")(x, torch.full((300,), 900), torch.ones(300, 1))
+    values, counts = lengths.unique(return_counts=True)
+    assert values.tolist() == [819, 900, 1_000] and (counts > 70).all()  # 900 / 1.1, / 1, / 0.9
+
+
+def test_a_shift_rotates_the_clip_within_its_own_length() -> None:
+    x, extent, targets = made_up(WAVEFORM)
+    torch.manual_seed(1)
+    new, lengths, _ = built("time_shift", max_share=0.5, p=1.0)(x, extent, targets)
+    assert torch.equal(lengths, extent)
+    moves = set()
+    for clip, length in enumerate(extent.tolist()):
+        own = x[clip, :length]
+        first = int((own == new[clip, 0]).nonzero()[0, 0])
+        assert torch.equal(new[clip, :length], own.roll(-first)) and not new[clip, length:].any()
+        move = min(first, length - first) / length
+        assert move <= 0.5
+        moves.add(round(move, 4))
+    assert len(moves) == len(x)  # each clip its own draw
+
+
+def test_the_added_clip_has_the_same_emotion_and_the_ratio_asked_for() -> None:
+    waves = [hiss(0.5 + 0.1 * i, seed=i) for i in range(6)]
+    x, extent = batch(*waves)
+    emotions = [0, 1, 0, 1, 0, 2]  # the last one is alone
+    torch.manual_seed(0)
+    mixer = built("same_emotion", min_ratio_db=6.0, max_ratio_db=6.0, p=1.0)
+    new, lengths, targets = mixer(x, extent, torch.eye(3)[emotions])
+    assert torch.equal(targets, torch.eye(3)[emotions]) and torch.equal(new[5], x[5]) and lengths[5] == extent[5]
+    for clip in range(5):
+        added = (new[clip] - x[clip]).double()
+        fits = [float(torch.nn.functional.cosine_similarity(added, other.double(), 0)) for other in x]
+        partner = int(np.argmax(fits))
+        assert fits[partner] > 0.999 and partner != clip and emotions[partner] == emotions[clip]
+        assert lengths[clip] == max(int(extent[clip]), int(extent[partner]))
+        own, other = (
+            float(part.square().sum() / n) for part, n in ((x[clip], extent[clip]), (added, extent[partner]))
+        )
+        assert 10 * np.log10(own / other) == pytest.approx(6.0, abs=0.05)
+
+
+def test_a_ratio_upside_down_is_refused() -> None:
+    with pytest.raises(UserError, match=r"augment.same_emotion: min_ratio_db=9.0 is larger than max_ratio_db=3.0"):
+        built("same_emotion", min_ratio_db=9.0, max_ratio_db=3.0)
