@@ -93,7 +93,7 @@ def load(source: str) -> tuple[SpeechEncoder, Origin]:
         import transformers
     except ImportError:
         raise UserError(
-            "features.encoder: transformers is missing; pip install 'emotion-lightning[encoders]' brings it"
+            "features.encoder: transformers is missing; make weights, or pip install 'emotion-lightning[encoders]', installs it"
         ) from None
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

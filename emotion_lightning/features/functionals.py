@@ -43,7 +43,7 @@ class Functionals(Feature):
         except ImportError:
             raise UserError(
                 "features.functionals: the package opensmile is missing; pip install 'emotion-lightning[opensmile]' "
-                "brings it (research and education only)"
+                "installs it (research and education only)"
             ) from None
         return opensmile.Smile(
             getattr(opensmile.FeatureSet, self.feature_set), opensmile.FeatureLevel.Functionals, num_workers=1

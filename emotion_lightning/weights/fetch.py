@@ -22,7 +22,7 @@ from emotion_lightning.http_file import download
 from emotion_lightning.weights import Source, Weights
 
 ENVIRONMENT = "EMOTION_LIGHTNING_WEIGHTS"
-INSTALL = "pip install 'emotion-lightning[weights]'"
+INSTALL = "make weights, or pip install 'emotion-lightning[weights]', installs it"
 
 
 class Missing(Exception):
