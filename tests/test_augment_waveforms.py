@@ -11,7 +11,13 @@ from emotion_lightning.config import parts
 from emotion_lightning.errors import UserError
 
 ON_WAVEFORMS = pytest.mark.parametrize(
-    ("name", "off"), [("speed", {"speeds": (1.0,)}), ("time_shift", {"p": 0.0}), ("same_emotion", {"p": 0.0})]
+    ("name", "off"),
+    [
+        ("speed", {"speeds": (1.0,)}),
+        ("pitch_shift", {"semitones": (0.0,)}),
+        ("time_shift", {"p": 0.0}),
+        ("same_emotion", {"p": 0.0}),
+    ],
 )
 
 
@@ -59,6 +65,28 @@ def test_a_slower_clip_is_cut_where_the_batch_ends() -> None:
     x, extent = batch(tone(300, 1.0), tone(300, 0.5))
     new, lengths, _ = parts.entry("augment", "speed")(speeds=(0.8,))(x, extent, torch.eye(2))
     assert lengths.tolist() == [16_000, 10_000] and new.shape == x.shape
+
+
+@pytest.mark.parametrize("semitones", [-4.0, 3.0])
+def test_a_shift_in_pitch_multiplies_the_frequency_and_keeps_length_and_level(semitones: float) -> None:
+    x, extent = batch(tone(400, 1.0), tone(700, 0.6))
+    new, lengths, _ = parts.entry("augment", "pitch_shift")(semitones=(semitones,))(x, extent, torch.eye(2))
+    assert torch.equal(lengths, extent)
+    for clip, hertz in enumerate((400, 700)):
+        own = new[clip, : int(extent[clip])]
+        found = int(torch.fft.rfft(own).abs().argmax()) * 16_000 / len(own)
+        assert found == pytest.approx(hertz * 2 ** (semitones / 12), rel=0.01)
+        middle = own[len(own) // 4 : -len(own) // 4]
+        assert float(middle.square().mean().sqrt()) == pytest.approx(0.3 / 2**0.5, rel=0.1)
+        assert not new[clip, len(own) :].any()
+
+
+def test_each_clip_draws_a_shift_of_its_own() -> None:
+    torch.manual_seed(0)
+    x = torch.from_numpy(np.tile(tone(400, 0.5), (40, 1))).float()
+    new, _, _ = built("pitch_shift")(x, torch.full((40,), 8_000), torch.ones(40, 1))
+    found = torch.fft.rfft(new).abs().argmax(1) * 2  # Hz
+    assert found.unique().tolist() == pytest.approx([356, 378, 400, 424, 448], abs=2)
 
 
 def test_each_clip_draws_one_of_the_speeds() -> None:
