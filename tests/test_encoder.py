@@ -116,7 +116,7 @@ def test_states_of_a_clip_of_30_s_are_those_of_transformers(small: Any, whisper_
 
 @pytest.mark.skipif(fetch.find(weights.load("whisper_base")) is None, reason="Whisper base is not installed")
 def test_whisper_base_agrees_with_transformers_within_1e_3() -> None:
-    base, about = speech_encoders.load("whisper_base")
+    base, about = speech_encoders.load("whisper_base"), speech_encoders.origin("whisper_base")
     wave = hiss(30.0)
     expected = reference(base.encoder, wave)  # its weights, and transformers' log-mel and loop over layers
     with torch.no_grad():

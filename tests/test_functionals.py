@@ -23,12 +23,12 @@ def compute(wave: Any, **settings: Any) -> np.ndarray:
     return stored[0, 0, :, 0].numpy()
 
 
-@pytest.mark.parametrize("name", ["eGeMAPSv02", "ComParE_2016"])
-def test_the_values_are_in_the_order_of_opensmiles_names(name: str) -> None:
+@pytest.mark.parametrize(("name", "count"), [("eGeMAPSv02", 88), ("ComParE_2016", 6373)])
+def test_the_values_are_in_the_order_of_opensmiles_names(name: str, count: int) -> None:
     wave = 0.3 * sawtooth(2 * np.pi * 220 * np.arange(RATE) / RATE)
     smile = opensmile.Smile(getattr(opensmile.FeatureSet, name), opensmile.FeatureLevel.Functionals)
     found = compute(wave, feature_set=name)
-    assert len(found) == functionals.COUNTS[name] == len(smile.feature_names)
+    assert len(found) == count == len(smile.feature_names)
     if name == "eGeMAPSv02":  # its pitch is in semitones above 27.5 Hz; 220 Hz is three octaves above
         assert found[smile.feature_names.index("F0semitoneFrom27.5Hz_sma3nz_amean")] == pytest.approx(36, abs=0.2)
 

@@ -326,7 +326,7 @@ def test_a_faulty_list_is_reported_by_file_and_place(
 
 def test_a_shipped_lists_name_is_not_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own_list(tmp_path, monkeypatch, LIST, "ravdess_emobox.yaml")
-    with pytest.raises(UserError, match="there are folds of that name already; rename yours"):
+    with pytest.raises(UserError, match="there is a file of that name in protocols/folds/ already; rename yours"):
         split("published_folds", CLIPS)
 
 

@@ -134,7 +134,7 @@ def test_an_unknown_name_gets_the_nearest(toy: Callable[..., weights.Weights]) -
 def test_two_files_of_one_name_are_refused(toy: Callable[..., weights.Weights], tmp_path: Path) -> None:
     toy(PACKAGE)
     (tmp_path / "parts" / "weights" / "whisper_base.yaml").write_text("")
-    with pytest.raises(UserError, match="there are weights of that name already"):
+    with pytest.raises(UserError, match="there is a file of that name in weights/ already"):
         weights.files()
 
 

@@ -1,16 +1,11 @@
 """Adds white noise, with a signal-to-noise ratio drawn for each clip."""
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from emotion_lightning.augment import Augmentation, random_mask, uniform
-from emotion_lightning.config.ranges import Share
+from emotion_lightning.config.ranges import Decibel, Share
 from emotion_lightning.errors import UserError
-
-Decibel = Annotated[float, Field(ge=-100, le=100)]
 
 
 class Noise(Augmentation):

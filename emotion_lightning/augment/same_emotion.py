@@ -4,17 +4,12 @@ Unlike Mixup, the blend is of one emotion. Ours, after the idea of mixing within
 sounds). A clip whose emotion no other clip of the batch has stays as it is.
 """
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from emotion_lightning.augment import Augmentation, random_mask, uniform
-from emotion_lightning.config.ranges import Share
+from emotion_lightning.config.ranges import Decibel, Share
 from emotion_lightning.errors import UserError
-
-Decibel = Annotated[float, Field(ge=-100, le=100)]
 
 
 class SameEmotion(Augmentation):

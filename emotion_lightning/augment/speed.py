@@ -3,15 +3,12 @@
 Source: Ko et al. 2015, Audio Augmentation for Speech Recognition: speeds 0.9, 1.0 and 1.1, drawn for each clip.
 """
 
-from typing import Annotated
-
 import torch
 import torchaudio
-from pydantic import Field
 from torch import Tensor
 
 from emotion_lightning.augment import Augmentation
-from emotion_lightning.config.ranges import NotEmpty
+from emotion_lightning.config.ranges import Speeds
 
 STEPS = 100  # a speed is a multiple of 1 / 100, since the filter grows with the denominator of the ratio
 
@@ -40,8 +37,6 @@ class Speed(Augmentation):
         return result, lengths, targets
 
 
-def build(
-    *, speeds: Annotated[tuple[Annotated[float, Field(ge=0.5, le=2)], ...], NotEmpty] = (0.9, 1.0, 1.1)
-) -> Speed:
+def build(*, speeds: Speeds = (0.9, 1.0, 1.1)) -> Speed:
     """`speeds` are drawn with equal probability; they are rounded to 1 / 100."""
     return Speed(speeds)

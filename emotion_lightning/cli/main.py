@@ -12,10 +12,20 @@ import typer
 from rich.table import Table
 
 from emotion_lightning.cli.console import CommandConsole, file_message, print_error, replace_unprintable
+from emotion_lightning.cli.options import (
+    CacheDir,
+    CorporaNames,
+    DataDir,
+    EngineName,
+    ExperimentName,
+    Gpus,
+    Jobs,
+    Overrides,
+)
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts, ranks
 from emotion_lightning.errors import UserError, listed
-from emotion_lightning.studies.engine import Choice, Name
+from emotion_lightning.studies.engine import Choice
 from emotion_lightning.tracking import shutdown
 
 app = typer.Typer(
@@ -26,36 +36,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 console = CommandConsole()
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[KEY.PATH=VALUE]…", help="settings that replace those of the file, such as fit.devices=2"
-    ),
-]
-DataDir = Annotated[
-    Path | None, typer.Option("--data", help="folder that holds the corpora, one folder each (data.dir)")
-]
-CacheDir = Annotated[
-    Path | None, typer.Option("--cache", help="folder for cached waveforms and features (data.cache)")
-]
-CorporaNames = Annotated[
-    str | None,
-    typer.Option("--corpora", help='use these corpora only: "emodb savee"; those of the file keep their settings'),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs",
-        help="runs at once, each in a process (default: 1; on a cluster, as many as it has processors or GPUs)",
-    ),
-]
-EngineName = Annotated[
-    Name,
-    typer.Option("--engine", help="where the runs are: in processes of this machine, or as tasks on a Ray cluster"),
-]
-Gpus = Annotated[
-    float | None, typer.Option("--gpus", help="GPUs for each run on a cluster: 1, or a share such as 0.25")
-]
 
 
 @app.callback()
@@ -73,7 +53,7 @@ def common(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a name from `experiments`, or a YAML file")],
+    name: ExperimentName,
     overrides: Overrides = None,
     data: DataDir = None,
     cache: CacheDir = None,
@@ -252,7 +232,7 @@ def study(
 
 @app.command()
 def honesty(
-    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a name from `experiments`, or a YAML file")],
+    name: ExperimentName,
     overrides: Overrides = None,
     data: DataDir = None,
     cache: CacheDir = None,
@@ -274,7 +254,7 @@ def honesty(
 
 @app.command()
 def audit(
-    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a name from `experiments`, or a YAML file")],
+    name: ExperimentName,
     overrides: Overrides = None,
     data: DataDir = None,
     cache: CacheDir = None,
@@ -293,7 +273,7 @@ def audit(
 
 @app.command()
 def sanity(
-    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a name from `experiments`, or a YAML file")],
+    name: ExperimentName,
     overrides: Overrides = None,
     data: DataDir = None,
     cache: CacheDir = None,

@@ -41,6 +41,20 @@ def folders() -> list[Path]:
     return [Path(entry) for entry in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if entry]
 
 
+def yaml_files(folder: str) -> dict[str, Path]:
+    """Returns the YAML files of a folder ("weights") by name, those of the package and of the user's parts.
+
+    Raises: UserError for a name that two files have.
+    """
+    found: dict[str, Path] = {}
+    for root in (Path(__file__).parents[1], *folders()):
+        for file in sorted((root / folder).glob("*.yaml")):
+            if file.stem in found:
+                raise UserError(f"{file}: there is a file of that name in {folder}/ already; rename yours")
+            found[file.stem] = file
+    return found
+
+
 def names(kind: str) -> list[str]:
     """Returns the names of all parts of a kind (`"models"`), the package's and the user's."""
     return sorted(m.name for m in pkgutil.iter_modules(_package(kind).__path__) if not m.name.startswith("_"))

@@ -18,3 +18,5 @@ NotEmpty = AfterValidator(_not_empty)  # pydantic's own min_length adds a second
 Share = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Pixels = Annotated[int, Field(ge=1, le=2048)]
+Decibel = Annotated[float, Field(ge=-100, le=100)]
+Speeds = Annotated[tuple[Annotated[float, Field(ge=0.5, le=2)], ...], NotEmpty]

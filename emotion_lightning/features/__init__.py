@@ -8,6 +8,7 @@ import math
 from abc import abstractmethod
 
 import torch
+import torchaudio
 from torch import Tensor, nn
 
 from emotion_lightning.weights import Origin
@@ -38,6 +39,11 @@ class Feature(nn.Module):
     def present(self, stored: Tensor) -> Tensor:
         """Turns the stored form (B, C, F, T) into float (B, C', F, T)."""
         return stored.float()
+
+
+def played_at(wave: Tensor, speed: float, rate: int) -> Tensor:
+    """Returns (samples,) played at `speed`: pitch, formants and tempo change together. `rate` is in Hz."""
+    return wave if speed == 1 else torchaudio.functional.resample(wave, round(rate * speed), rate)
 
 
 def cpu_has_bf16() -> bool:

@@ -84,7 +84,7 @@ class Transformers(SpeechEncoder):
         return [hidden[i] for i in layers]
 
 
-def load(source: str) -> tuple[SpeechEncoder, Origin]:
+def load(source: str) -> SpeechEncoder:
     """Loads an encoder by the name of a file in weights/, by a local folder, or by its name on the Hugging Face hub.
 
     Raises: UserError where transformers is not installed, or the weights cannot be had or are of another kind of network.
@@ -103,7 +103,7 @@ def load(source: str) -> tuple[SpeechEncoder, Origin]:
             raise UserError(
                 f"features.weights: {source} are of the network {about.architecture}, not of a speech encoder"
             )
-        return _whisper(tensors(about)).eval(), about.origin
+        return _whisper(tensors(about)).eval()
     return _from_transformers(source)
 
 
@@ -163,7 +163,7 @@ def _transformers_names(given: dict[str, Tensor], layers: int) -> dict[str, Tens
     return named
 
 
-def _from_transformers(source: str) -> tuple[SpeechEncoder, Origin]:
+def _from_transformers(source: str) -> SpeechEncoder:
     from transformers import AutoFeatureExtractor, AutoModel
 
     if not Path(source).is_dir():
@@ -171,9 +171,9 @@ def _from_transformers(source: str) -> tuple[SpeechEncoder, Origin]:
     try:
         network = AutoModel.from_pretrained(source, use_safetensors=True).eval()
         if hasattr(network, "encoder") and network.config.model_type == "whisper":
-            return Whisper(network.encoder).eval(), origin(source)
+            return Whisper(network.encoder).eval()
         extractor = AutoFeatureExtractor.from_pretrained(source)
     except (OSError, ValueError, ImportError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"features.weights: the encoder '{source}' cannot be loaded ({reason})") from error
-    return Transformers(network, bool(getattr(extractor, "do_normalize", True))).eval(), origin(source)
+    return Transformers(network, bool(getattr(extractor, "do_normalize", True))).eval()

@@ -12,16 +12,14 @@ Ours; the free counterpart of openSMILE's functionals. A clip may be computed at
 """
 
 import itertools
-from typing import Annotated
 
 import torch
 import torchaudio
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from emotion_lightning.config.ranges import NotEmpty
-from emotion_lightning.features import Feature
+from emotion_lightning.config.ranges import Speeds
+from emotion_lightning.features import Feature, played_at
 
 BANDS, COEFFICIENTS, FEWER, ENVELOPES = 80, 40, 24, 20
 WINDOW, HOP = 0.064, 0.01  # s
@@ -56,8 +54,7 @@ class Acoustics(Feature):
         return torch.stack(rows)[..., None], torch.ones(len(waves), device=waves.device)
 
     def _at_speed(self, wave: Tensor, speed: float) -> Tensor:
-        if speed != 1:
-            wave = torchaudio.functional.resample(wave, round(self.sample_rate * speed), self.sample_rate)
+        wave = played_at(wave, speed, self.sample_rate)
         return F.pad(wave, (0, max(0, round(SHORTEST * self.sample_rate) - len(wave))))
 
     def _statistics(self, wave: Tensor) -> Tensor:
@@ -160,10 +157,6 @@ def _trend(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x * time).mean() * 3, (x * (3 * time.square() - 1) / 2).mean() * 5
 
 
-def build(
-    sample_rate: int,
-    *,
-    speeds: Annotated[tuple[Annotated[float, Field(ge=0.5, le=2)], ...], NotEmpty] = (1.0,),
-) -> Acoustics:
+def build(sample_rate: int, *, speeds: Speeds = (1.0,)) -> Acoustics:
     """`speeds` are the speeds at which each clip is played."""
     return Acoustics(sample_rate, speeds)

@@ -10,13 +10,12 @@ import threading
 from typing import Annotated, Any, Literal
 
 import torch
-import torchaudio
 from pydantic import Field, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
-from emotion_lightning.config.ranges import NotEmpty
+from emotion_lightning.config.ranges import NotEmpty, Speeds
 from emotion_lightning.errors import UserError
-from emotion_lightning.features import Feature, cpu_has_bf16
+from emotion_lightning.features import Feature, cpu_has_bf16, played_at
 from emotion_lightning.features._speech_encoders import RATE, WHISPER_SECONDS, SpeechEncoder, load, origin
 
 Pool = Literal["statistics", "frames"]
@@ -61,7 +60,7 @@ class Encoder(Feature):
         """
         with self._lock:
             if not self._loaded:
-                encoder, _ = load(self.weights)
+                encoder = load(self.weights)
                 if max(self.layers) > encoder.depth:
                     raise UserError(
                         f"features.layers: {self.weights} has the states 0 to {encoder.depth}, not {max(self.layers)}"
@@ -88,9 +87,7 @@ class Encoder(Feature):
 
     def _states(self, wave: Tensor, speed: float) -> list[Tensor]:
         """Returns the states (T, width) of the chosen layers for one clip (samples,) that is played at `speed`."""
-        if speed != 1:
-            wave = torchaudio.functional.resample(wave, round(RATE * speed), RATE)
-        wave = wave[: self.samples][None]
+        wave = played_at(wave, speed, RATE)[: self.samples][None]
         encoder = self.network(wave.device)
         with torch.autocast(wave.device.type, torch.bfloat16, enabled=self._computes_in_bf16):
             return [state[0].float() for state in encoder.states(wave, self.layers)]
@@ -118,7 +115,7 @@ def build(
     layers: Annotated[tuple[NonNegativeInt, ...], NotEmpty] = (4,),
     pool: Pool = "statistics",
     seconds: Annotated[PositiveFloat, Field(le=WHISPER_SECONDS)] = WHISPER_SECONDS,
-    speeds: Annotated[tuple[Annotated[float, Field(ge=0.5, le=2)], ...], NotEmpty] = (1.0,),
+    speeds: Speeds = (1.0,),
     precision: Precision = "auto",
 ) -> Encoder:
     """`weights` is the name of a file in weights/, a name on the Hugging Face hub (facebook/hubert-base-ls960), or a folder.

@@ -14,7 +14,6 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature
 
 FeatureSet = Literal["eGeMAPSv02", "ComParE_2016"]
-COUNTS = {"eGeMAPSv02": 88, "ComParE_2016": 6373}
 SHORTEST = 0.1  # s; a shorter clip is filled with zeros, because openSMILE returns nothing for it
 
 

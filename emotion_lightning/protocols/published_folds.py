@@ -5,7 +5,6 @@ test split. Our validation split is whole speakers from their training split, so
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -77,12 +76,7 @@ def load(name: str) -> Folds:
 
     Raises: UserError for a name that is missing, that two files have, or whose file is not valid.
     """
-    files: dict[str, Path] = {}
-    for folder in (Path(__file__).parent, *(f / "protocols" for f in parts.folders())):
-        for file in sorted(folder.glob("folds/*.yaml")):
-            if file.stem in files:
-                raise UserError(f"{file}: there are folds of that name already; rename yours")
-            files[file.stem] = file
+    files = parts.yaml_files("protocols/folds")
     if name not in files:
         raise UserError(f"protocol.published: there are no folds named '{name}'{nearest(name, files)}")
     return settings.validate(Folds, settings.read(files[name]), files[name])

@@ -86,13 +86,7 @@ def files() -> dict[str, Path]:
 
     Raises: UserError for a name that two files have.
     """
-    found: dict[str, Path] = {}
-    for folder in (Path(__file__).parent, *(f / "weights" for f in parts.folders())):
-        for file in sorted(folder.glob("*.yaml")):
-            if file.stem in found:
-                raise UserError(f"{file}: there are weights of that name already; rename yours")
-            found[file.stem] = file
-    return found
+    return parts.yaml_files("weights")
 
 
 def load(name: str) -> Weights:
