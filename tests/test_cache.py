@@ -101,6 +101,18 @@ def test_a_changed_file_makes_a_new_cache(clips: list[Clip], tmp_path: Path) -> 
     assert changed == [False, False, False, True, False]
 
 
+def test_a_copied_corpus_has_the_same_content(clips: list[Clip], tmp_path: Path) -> None:
+    """So a run can be resumed after a corpus was copied or restored."""
+    old_waves, old = both(clips, tmp_path / "cache")
+    for clip in clips:
+        os.utime(clip.path, ns=(0, clip.path.stat().st_mtime_ns + 1))
+    waves, new = both(clips, tmp_path / "cache")
+    assert new.key != old.key and (waves.content, new.content) == (old_waves.content, old.content)
+    soundfile.write(clips[3].path, hiss(0.5, seed=9), 16_000)
+    assert both(clips, tmp_path / "cache")[1].content != old.content
+    assert both(clips, tmp_path / "cache", bands=64)[1].content != new.content
+
+
 def test_a_file_changed_in_place_makes_a_new_cache(clips: list[Clip], tmp_path: Path) -> None:
     """Same name, same size: only the time of change tells."""
     old_waves, _ = both(clips, tmp_path / "cache")

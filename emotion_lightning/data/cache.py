@@ -43,6 +43,11 @@ class Waves:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def content(self) -> str:
+        """16 hex digits that name the audio, whatever the dates of its files."""
+        return digest(self.rate, self.digests.tolist(), self.scales.tolist(), self.faults.tolist())
+
     def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Returns waveforms (B, samples) float32, zero-padded at the end, and their lengths (B,) in samples."""
         lengths = self.lengths[rows]
@@ -55,9 +60,13 @@ class Waves:
 
 @dataclass(frozen=True)
 class Features:
-    """The stored features of one corpus, memory-mapped: values (clips, C, F, T), and the valid share of T (clips,)."""
+    """The stored features of one corpus, memory-mapped: values (clips, C, F, T), and the valid share of T (clips,).
+
+    `content` names the audio and the computation; `key` names their folder, and also depends on the dates of the files.
+    """
 
     key: str
+    content: str
     values: Tensor
     valid: Tensor
 
@@ -85,12 +94,14 @@ def read_waves(folder: Path, key: str, rate: int) -> Waves:
 def features(source: Waves, feature: Feature, name: str, args: Args, folder: Path, track: Track) -> Features:
     """Returns the feature of each clip, from the cache, or computed now on all cores. Unreadable clips get zeros."""
     code = [source_digest(path) for path in [Path(audio.__file__), *parts.sources("features", name)]]
-    key = digest(source.key, name, args, list(map(str, feature.pretrained)), *code)
+    computation = (name, args, list(map(str, feature.pretrained)), *code)
+    key = digest(source.key, *computation)
     stored = build_once(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))
     values = np.load(
         stored / "features.npy", mmap_mode="c"
     )  # copy on write, because torch warns about read-only memory
-    return Features(key, torch.from_numpy(values), torch.from_numpy(np.load(stored / "valid.npy")))
+    content = digest(source.content, *computation)
+    return Features(key, content, torch.from_numpy(values), torch.from_numpy(np.load(stored / "valid.npy")))
 
 
 def _write_waves(folder: Path, clips: Sequence[Clip], settings: Audio, track: Track) -> None:

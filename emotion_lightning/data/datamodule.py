@@ -157,7 +157,7 @@ class EmotionData(L.LightningDataModule):
             [(c.corpus, c.id, c.content, c.emotion) for c in map(self.clips.__getitem__, self.split.indices(name))]
             for name in splits
         ]
-        return digest([f.key for f in self._features], *clips)
+        return digest([f.content for f in self._features], *clips)
 
     def gather(self, index: Tensor, device: torch.device) -> FeatureBatch:
         """Returns the stored features of these clips (B,) on the device; `index` is on the CPU."""
