@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from emotion_lightning.errors import UserError
 from emotion_lightning.report import formats, page, tables
-from emotion_lightning.report.collect import collect, parse_predictions
+from emotion_lightning.report.collect import Results, parse_predictions
 from emotion_lightning.report.comparison import paired
+from emotion_lightning.report.ensembles import collect, ensembles
 from emotion_lightning.report.groups import group_table
-from emotion_lightning.report.summary import pairs, rows
+from emotion_lightning.report.summary import compare, pairs, rows
 from emotion_lightning.studies import state
 from emotion_lightning.studies.plan import Plan, PlannedArm, PlannedCell
 from emotion_lightning.tracking import run as tracking
@@ -296,3 +298,52 @@ def test_a_report_of_a_study_without_any_run_says_so(filled: Path) -> None:
     client.set_terminated(parent.info.run_id)
     page.write("empty", filled / "empty")
     assert "0 of 6 runs have finished" in (filled / "empty" / "report.md").read_text()
+
+
+# ---------------------------------------------------------------- ensembles
+
+
+def with_ensembles(plan: Plan, **mean_of: tuple[str, ...]) -> Results:
+    """The made-up study with more arms; their numbers need no run of their own."""
+    arms = [
+        PlannedArm(name=n, label=n, about="", experiment="", corpora=("ravdess",), mean_of=m)
+        for n, m in mean_of.items()
+    ]
+    found = collect("made_up")
+    grown = plan.model_copy(update={"arms": (*plan.arms, *arms)})
+    return replace(found, plan=grown, ensembles=ensembles(grown, found.groups))
+
+
+def test_an_ensemble_is_the_mean_probability_of_its_runs_on_the_same_clips(filled: Path) -> None:
+    results = with_ensembles(made_up(), seeds=("svm",))
+    found = {row.group.arm.name: row for row in rows(results)}["seeds"]
+    expected = []
+    for fold in (0, 1, 2):
+        labels = drawn("svm", fold, 0)[0]
+        mean = (drawn("svm", fold, 0)[1] + drawn("svm", fold, 1)[1]) / 2
+        order = np.argsort(drawn("svm", fold, 0)[2])
+        np.testing.assert_allclose(found.group.finished[fold].predictions.probabilities, mean[order])
+        expected.append(balanced_accuracy_score(labels, mean.argmax(1)))
+    assert found.figures["uar"].mean == pytest.approx(np.mean(expected))
+    assert not any(found.group.finished[0].curves.values())
+    page_rows = tables.speed_table(rows(results))[1]
+    assert "seeds" not in [line[0] for line in page_rows]  # it took no time of its own
+
+
+def test_an_ensemble_lacks_the_folds_in_which_a_member_has_no_run(filled: Path) -> None:
+    (group,) = with_ensembles(made_up(), both=("svm", "lstm")).ensembles.values()
+    assert [f.cell.fold for f in group.finished] == [0, 2]  # lstm has no fold 1 of seed 1
+    assert [(cell.fold, cell.seed) for cell, _ in group.missing] == [(1, 1)]
+    mean = np.mean([drawn(arm, 0, seed)[1] for arm in ("svm", "lstm") for seed in (0, 1)], axis=0)
+    order = np.argsort(drawn("svm", 0, 0)[2])
+    np.testing.assert_allclose(group.finished[0].predictions.probabilities, mean[order])
+    assert with_ensembles(made_up(), none=("resnet_transfer",)).ensembles["none", "speaker_folds"].finished == []
+
+
+def test_an_ensemble_is_compared_with_every_seed_of_an_arm(filled: Path) -> None:
+    results = with_ensembles(made_up(), seeds=("lstm",))
+    ensemble, svm = results.group("seeds", "speaker_folds"), results.group("svm", "speaker_folds")
+    assert ensemble and svm
+    pair = compare(ensemble, svm)
+    assert pair and pair.runs == 2 * len(ensemble.finished) == 4
+    assert pair.uar and pair.uar[0] > 0

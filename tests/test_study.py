@@ -1,5 +1,6 @@
 """A study's YAML: its cells, and the messages for its errors."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
 from emotion_lightning.errors import UserError
 from emotion_lightning.studies import made, study
+from emotion_lightning.studies.plan import make_plan
 
 BASE = """
 about: two arms
@@ -220,3 +222,35 @@ def test_all_folds_of_protocols_that_count_them_by_the_clips(demo_data: Path) ->
         made.all_folds("svm", ["protocol=paper_random"])
     with pytest.raises(UserError, match=r"protocol\.speaker: demo-01 alone is tested"):
         made.all_folds("demo_svm", ["protocol=one_speaker_out", "protocol.speaker=demo-01", *folder])
+
+
+def test_an_ensemble_has_no_cells_of_its_own(tmp_path: Path) -> None:
+    with_mean = BASE.replace("protocols:", "  both: {mean_of: [demo_svm, small]}\nprotocols:", 1)
+    plain, cells = study.cells(loaded(tmp_path)), study.cells(loaded(tmp_path, with_mean))
+    assert [str(cell) for cell in cells] == [str(cell) for cell in plain]
+    arm = make_plan(loaded(tmp_path, with_mean), cells, [], {}).arms[-1]
+    assert (arm.mean_of, arm.corpora, arm.experiment) == (("demo_svm", "small"), ("demo",), "")
+
+
+def test_an_arm_can_be_run_under_some_of_the_protocols(tmp_path: Path) -> None:
+    text = BASE.replace("label: Small}", "label: Small, only: [speaker_folds]}")
+    names = {(cell.arm, cell.protocol) for cell in study.cells(loaded(tmp_path, text))}
+    assert names == {
+        ("demo_svm", "paper_random"),
+        ("demo_svm", "speaker_folds"),
+        ("small", "speaker_folds"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("{mean_of: [smal]}", "arms.both.mean_of: no arm 'smal'; did you mean 'small'"),
+        ("{mean_of: [small], set: {model.width: 8}}", "arms.both.mean_of: an ensemble has no runs of its own"),
+        ("{mean_of: [both]}", "arms.both.mean_of: both is an ensemble itself"),
+        ("{experiment: demo_svm, only: [speaker_fold]}", "arms.both.only: the study has no protocol 'speaker_fold'"),
+    ],
+)
+def test_a_wrong_ensemble_is_one_line(tmp_path: Path, arm: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        loaded(tmp_path, BASE.replace("protocols:", f"  both: {arm}\nprotocols:", 1))

@@ -22,6 +22,7 @@ from emotion_lightning.tracking import store
 from emotion_lightning.training import metrics
 
 CURVES = ("loss/train", "loss/val")
+Curves = dict[str, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,16 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished cell. `scores` are those of the test split; `curves` holds (epoch, value) by metric."""
+    """A finished cell. `scores` are those of the test split; `curves` holds (epoch, value) by metric.
+
+    An ensemble has the run of its first member, which has the same data.
+    """
 
     cell: PlannedCell
     run: Run
     predictions: Predictions
     scores: dict[str, float]
-    curves: dict[str, list[tuple[int, float]]]
+    curves: Curves
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,16 @@ class Results:
 
     parent: Run
     plan: Plan
-    groups: dict[tuple[str, str], Group]  # by (arm, protocol)
+    groups: dict[tuple[str, str], Group]  # by (arm, protocol), of the arms that have runs
+    ensembles: dict[tuple[str, str], Group] = field(default_factory=dict)  # of the other arms
+
+    def group(self, arm: str, protocol: str) -> Group | None:
+        """Returns the group of an arm under a protocol; None if the arm was not run under it."""
+        return self.groups.get((arm, protocol)) or self.ensembles.get((arm, protocol))
 
     def under(self, protocol: str) -> list[Group]:
         """Returns the groups of a protocol, in the order of the study's arms."""
-        groups = (self.groups.get((arm.name, protocol)) for arm in self.plan.arms)
+        groups = (self.group(arm.name, protocol) for arm in self.plan.arms)
         return [group for group in groups if group]
 
     def gaps(self) -> Iterator[tuple[Group, PlannedCell, str]]:
@@ -139,8 +148,8 @@ class Results:
         return max((len(different) for different in digests.values()), default=0)
 
 
-def collect(name: str) -> Results:
-    """Collects the results of a study from MLflow.
+def collect_runs(name: str) -> Results:
+    """Collects the runs of a study from MLflow, without its ensembles.
 
     Raises: UserError where the study has not been run.
     """
@@ -166,11 +175,15 @@ def read_run(client: MlflowClient, cell: PlannedCell, run: Run) -> Finished:
 
     Raises: UserError where the run has no predictions.csv.
     """
-    predictions = read_predictions(run)
+    curves = {n: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, n)] for n in CURVES}
+    return scored(cell, run, read_predictions(run), curves)
+
+
+def scored(cell: PlannedCell, run: Run, predictions: Predictions, curves: Curves) -> Finished:
+    """Returns the finished cell with the scores of its predictions."""
     probabilities = torch.from_numpy(predictions.probabilities)
     scores = metrics.scores(torch.from_numpy(predictions.labels), probabilities)
     scores["ece_if_calibrated"] = metrics.ece_if_calibrated(probabilities)
-    curves = {n: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, n)] for n in CURVES}
     return Finished(cell, run, predictions, scores, curves)
 
 

@@ -7,7 +7,8 @@ from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
 from emotion_lightning.errors import UserError, nearest
-from emotion_lightning.report.collect import Group, collect, read_run
+from emotion_lightning.report.collect import Group, read_run
+from emotion_lightning.report.ensembles import collect
 from emotion_lightning.report.summary import Pair, compare, with_holm
 from emotion_lightning.studies import state
 from emotion_lightning.studies.plan import PlannedArm, PlannedCell
@@ -32,7 +33,7 @@ def paired(a: str, b: str, study: str | None = None) -> list[Pair]:
         for arm in (a, b):
             if arm not in names:
                 raise UserError(f"study {study} has no arm '{arm}'{nearest(arm, names)}")
-        both = [(results.groups.get((a, p)), results.groups.get((b, p))) for p in results.plan.protocols]
+        both = [(results.group(a, p), results.group(b, p)) for p in results.plan.protocols]
         groups = [(x, y) for x, y in both if x and y and x.finished and y.finished]
     pairs = [pair for pair in (compare(x, y) for x, y in groups) if pair]
     if not pairs:

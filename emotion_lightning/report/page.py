@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from emotion_lightning.report import figures as study_figures
 from emotion_lightning.report import formats, groups, tables
-from emotion_lightning.report.collect import Results, collect
+from emotion_lightning.report.collect import Results
+from emotion_lightning.report.ensembles import collect
 from emotion_lightning.report.summary import Row, pairs, rows
 
 TABLE_NOTE = (

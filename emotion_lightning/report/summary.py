@@ -93,7 +93,7 @@ def pairs(results: Results) -> list[Pair]:
     previous = dict(zip(names[1:], names, strict=False))
     for protocol in results.plan.protocols:
         for a in results.under(protocol):
-            b = results.groups.get((a.arm.against or previous.get(a.arm.name, ""), protocol))
+            b = results.group(a.arm.against or previous.get(a.arm.name, ""), protocol)
             if b and b is not a and (pair := compare(a, b)):
                 compared.append(pair)
     return with_holm(compared)
@@ -106,13 +106,18 @@ def with_holm(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def compare(a: Group, b: Group) -> Pair | None:
-    """Compares two arms on the folds and seeds in which both tested the same clips; None if there are none."""
-    runs_of_b = {(f.cell.fold, f.cell.seed): f.predictions.in_order() for f in b.finished}
+    """Compares two arms on the folds and seeds in which both tested the same clips; None if there are none.
+
+    An ensemble has no seed, so it is compared with every seed of the other arm.
+    """
+    any_seed = bool(a.arm.mean_of or b.arm.mean_of)
     both = []
-    for finished in a.finished:
-        ours, other = finished.predictions.in_order(), runs_of_b.get((finished.cell.fold, finished.cell.seed))
-        if other and (ours.clips, ours.classes) == (other.clips, other.classes):
-            both.append((ours, other))
+    for ours in a.finished:
+        for other in b.finished:
+            if ours.cell.fold == other.cell.fold and (any_seed or ours.cell.seed == other.cell.seed):
+                pair = ours.predictions.in_order(), other.predictions.in_order()
+                if (pair[0].clips, pair[0].classes) == (pair[1].clips, pair[1].classes):
+                    both.append(pair)
     if not both:
         return None
     clips = [clip for ours, _ in both for clip in ours.clips]

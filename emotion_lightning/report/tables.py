@@ -102,7 +102,7 @@ def recall_table(rows: Sequence[Row]) -> Table:
 def speed_table(rows: Sequence[Row]) -> Table:
     """Returns the time of a run and the clips per second of each arm and protocol."""
     lines = []
-    for row in rows:
+    for row in (row for row in rows if not row.group.arm.mean_of):
         seconds, clips = row.group.metric("seconds"), row.group.metric("clips_per_second")
         if seconds is None:
             continue

@@ -7,7 +7,10 @@ from emotion_lightning.studies.study import Cell, Study
 
 
 class PlannedArm(Settings):
-    """An arm. `changed`: it changes settings of its experiment, so published figures of the experiment do not apply to it."""
+    """An arm. `changed`: it changes settings of its experiment, so published figures of the experiment do not apply to it.
+
+    An ensemble has the arms of `mean_of` and no runs of its own.
+    """
 
     name: str
     label: str
@@ -16,6 +19,7 @@ class PlannedArm(Settings):
     corpora: tuple[str, ...]
     against: str = ""
     changed: bool = False
+    mean_of: tuple[str, ...] = ()
 
 
 class PlannedCell(Settings):
@@ -64,13 +68,15 @@ def _planned_arms(study: Study, cells: Sequence[Cell]) -> tuple[PlannedArm, ...]
         PlannedArm(
             name=name,
             label=arm.label or name,
-            about=experiments[name].about,
-            experiment=experiments[name].name,
-            corpora=tuple(experiments[name].corpora),
+            about=f"the mean probability of {', '.join(arm.mean_of)}" if arm.mean_of else of_runs.about,
+            experiment="" if arm.mean_of else of_runs.name,
+            corpora=tuple(of_runs.corpora),
             against=arm.against,
             changed=bool(arm.set),
+            mean_of=tuple(arm.mean_of),
         )
         for name, arm in study.arms.items()
+        for of_runs in [experiments[(arm.mean_of or [name])[0]]]
     )
 
 

@@ -5,6 +5,7 @@
       svm:                                      # an experiment, by its name
       svm_c10: {experiment: svm, set: {model.C: 10}}
       resnet_scratch: {protocols: {speaker_folds: {folds: [0], seeds: 1}}}   # fewer runs, where one takes an hour
+      resnet_seeds: {mean_of: [resnet_scratch]}   # an ensemble: the mean probability over the seeds of these arms
     protocols:
       paper_random: {seeds: 5}
       speaker_folds: {folds: 5, seeds: 3}
@@ -60,6 +61,13 @@ class Arm(Settings):
     against: str = Field("", description="the arm that paired tests compare it with; the previous one if empty")
     protocols: Annotated[dict[str, Runs], BeforeValidator(_or_default)] = Field(
         default_factory=dict, description="runs of this arm that differ from the study's, by protocol"
+    )
+    only: list[str] = Field(
+        default_factory=list, description="the protocols that the arm is run under; all of the study if empty"
+    )
+    mean_of: list[str] = Field(
+        default_factory=list,
+        description="an ensemble without runs of its own: the mean probability over all seeds of these arms",
     )
 
 
@@ -122,7 +130,21 @@ def load(name: str) -> Study:
             _refuse_seed_and_protocol(path, f"{file}: arms.{arm}.set")
         for protocol in chosen.protocols.keys() - study.protocols.keys():
             raise UserError(f"{file}: arms.{arm}.protocols.{protocol}: the study has no such protocol")
+        for protocol in set(chosen.only) - study.protocols.keys():
+            raise UserError(f"{file}: arms.{arm}.only: the study has no protocol '{protocol}'")
+        _check_ensemble(study, arm, file)
     return study
+
+
+def _check_ensemble(study: Study, arm: str, file: Path) -> None:
+    chosen, where = study.arms[arm], f"{file}: arms.{arm}.mean_of"
+    if chosen.mean_of and (chosen.experiment or chosen.set or chosen.protocols):
+        raise UserError(f"{where}: an ensemble has no runs of its own; remove its experiment, set and protocols")
+    for member in chosen.mean_of:
+        if member not in study.arms:
+            raise UserError(f"{where}: no arm '{member}'{nearest(member, study.arms)}")
+        if study.arms[member].mean_of:
+            raise UserError(f"{where}: {member} is an ensemble itself; name the arms that it is made of")
 
 
 def is_of_study(path: str) -> bool:
@@ -144,7 +166,11 @@ def cells(study: Study, overrides: Iterable[str] = ()) -> list[Cell]:
     """
     by_arm = _by_arm(study, overrides)
     all_cells = [
-        c for arm in study.arms for protocol in study.protocols for c in _cells(study, arm, protocol, by_arm[arm])
+        cell
+        for arm, chosen in study.arms.items()
+        if not chosen.mean_of
+        for protocol in chosen.only or study.protocols
+        for cell in _cells(study, arm, protocol, by_arm[arm])
     ]
     if distributed := [c for c in all_cells if ranks.resolve_ranks(c.experiment.fit).count > 1]:
         raise UserError(
