@@ -7,6 +7,7 @@ from pathlib import Path
 import mlflow
 import torch
 
+from emotion_lightning.config.schema import USES_TEST_SPEAKERS
 from emotion_lightning.corpora import DECODED, media_files
 from emotion_lightning.data import audio
 from emotion_lightning.errors import UserError
@@ -56,6 +57,10 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
         )
     checkpoint = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=files[0])
     model = from_checkpoint(Path(checkpoint))
+    if model.classifier.experiment.data.normalise_speakers:
+        raise UserError(
+            f"RUN: {run_id} was normalised by all clips of each speaker ({USES_TEST_SPEAKERS}), so it cannot predict single files"
+        )
     settings = model.classifier.experiment.audio
     for file in sounds:
         if file.suffix.lower() in UNREADABLE:

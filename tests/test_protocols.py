@@ -35,7 +35,9 @@ NOT_STRATIFIED = {"paper_random"}
 BY_ORDER_OF_CORPORA = {
     "paper_random",
     "speaker_folds",
+    "few_shot",  # has the folds of speaker_folds
 }  # their splits are older than the rule that it should not count
+MOVES_TEST_CLIPS = {"few_shot"}  # to training, so they are tested in no fold
 MAY_REFUSE_COPIES = {"published_folds", "cross_corpus"}  # where they would bend what is published or promised
 
 
@@ -154,7 +156,7 @@ def test_three_splits_share_the_clips(name: str, seed: int, one: int, two: int, 
 def test_each_clip_is_tested_in_one_fold_and_every_fold_keeps_the_promise(name: str, seed: int) -> None:
     clips = clips_for(name)
     made = all_folds(name, clips, split_seed=seed)
-    if len(made) > 1:
+    if len(made) > 1 and name not in MOVES_TEST_CLIPS:
         assert sorted(i for fold in made for i in fold.test.tolist()) == list(range(len(clips)))
     for fold in made:
         assert sorted(np.concatenate([fold.train, fold.val, fold.test]).tolist()) == list(range(len(clips)))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def values(made: Split, split_name: str, clips: list[Clip], field: str) -> set[s
     return {getattr(clips[i], field) for i in made.indices(split_name)}
 
 
-@pytest.mark.parametrize("name", ["speaker_folds", "random", "text_independent"])
+@pytest.mark.parametrize("name", ["speaker_folds", "few_shot", "random", "text_independent"])
 @pytest.mark.parametrize(
     ("args", "path"),
     [
@@ -52,6 +53,43 @@ def values(made: Split, split_name: str, clips: list[Clip], field: str) -> set[s
 )
 def test_folds_that_cannot_be_are_refused(name: str, args: dict[str, int], path: str) -> None:
     assert path in refusal(name, CLIPS, **args)
+
+
+# ---------------------------------------------------------------- few_shot
+
+
+def recordings_of(clips: list[Clip], index: Iterable[int], name: str) -> list[Clip]:
+    return [clips[i] for i in index if clips[i].speaker == name]
+
+
+@pytest.mark.parametrize("fold", [0, 3])
+def test_few_shot_moves_a_share_of_each_test_speaker_to_training_and_tests_the_same_clips(fold: int) -> None:
+    clips = voices("one", 10, takes=5)  # 40 recordings of each speaker
+    whole = split("speaker_folds", clips, fold=fold)
+    none, some, all_of_it = (
+        split("few_shot", clips, fold=fold, share=share, reserve=0.2) for share in (0.0, 0.1, 0.2)
+    )
+    tested = {clips[i].speaker for i in whole.test}
+    for made, count in ((none, 0), (some, 4), (all_of_it, 8)):
+        np.testing.assert_array_equal(made.test, none.test)
+        np.testing.assert_array_equal(made.val, whole.val)
+        for name in tested:
+            known = recordings_of(clips, made.train, name)
+            assert len(known) == count and len({clip.emotion for clip in known}) == min(count, 8)
+            assert len(recordings_of(clips, made.test, name)) == 32
+        assert set(whole.train) <= set(made.train) <= set(whole.train) | set(whole.test)
+    assert set(some.train) <= set(all_of_it.train)
+
+
+def test_few_shot_draws_other_clips_for_another_seed_and_keeps_copies_together() -> None:
+    clips = with_duplicates(voices("one", 10, takes=5), [(0, 1), (2, 90), (3, 45)])
+    made, other = (split("few_shot", clips, split_seed=seed) for seed in (0, 1))
+    assert broken(made, clips, "content") == broken(other, clips, "content") == []
+    assert set(made.train) != set(other.train)
+    assert "protocol.share: 0.3 of the clips cannot come from a reserve of 0.2" in refusal(
+        "few_shot", clips, share=0.3, reserve=0.2
+    )
+    assert "protocol.share" in refusal("few_shot", clips, share=0.6)
 
 
 # ---------------------------------------------------------------- speaker_folds

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from emotion_lightning.config import parts
 
 Args = dict[str, Any]
+USES_TEST_SPEAKERS = "USES TEST SPEAKERS"
+"""The mark of `data.normalise_speakers` in every title and table."""
 
 
 def _tidy_parts(value: Any) -> Any:
@@ -75,6 +77,11 @@ class Data(Settings):
     permute_labels: bool = Field(
         False,
         description="permute the emotions of each speaker's clips, so that every score has to be that of chance",
+    )
+    normalise_speakers: bool = Field(
+        False,
+        description="standardise the features of each speaker by all clips of that speaker, of the test split too: "
+        "a shortcut of published figures, marked USES TEST SPEAKERS",
     )
     batch_size: int = Field(64, ge=1, description="clips in a training step, over all devices together")
     normalise: Literal["train", "imagenet", "inception", "none"] = Field(
@@ -184,9 +191,14 @@ class Experiment(Settings):
 
     @property
     def title_prefix(self) -> str:
-        """Returns the prefix of every title made from this experiment: of DEMO, LEAKY and PERMUTED LABELS those that apply."""
-        flags = {"DEMO · ": self.is_demo, "LEAKY · ": self.is_leaky, "PERMUTED LABELS · ": self.data.permute_labels}
-        return "".join(flag for flag, is_set in flags.items() if is_set)
+        """Returns the prefix of every title made from this experiment: DEMO, LEAKY and the like, those that apply."""
+        flags = {
+            "DEMO": self.is_demo,
+            "LEAKY": self.is_leaky,
+            USES_TEST_SPEAKERS: self.data.normalise_speakers,
+            "PERMUTED LABELS": self.data.permute_labels,
+        }
+        return "".join(f"{flag} · " for flag, is_set in flags.items() if is_set)
 
     def signature(self) -> str:
         """Returns 16 hex digits that name the computation: equal for equal settings, whatever the file or the machine.
@@ -200,8 +212,9 @@ class Experiment(Settings):
             del settings["emotions"]
         if not self.fit.refit:
             del settings["fit"]["refit"]
-        if not self.data.permute_labels:
-            del settings["data"]["permute_labels"]
+        for name in ("permute_labels", "normalise_speakers"):
+            if not settings["data"][name]:
+                del settings["data"][name]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     def flat(self) -> dict[str, str]:

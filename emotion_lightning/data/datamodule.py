@@ -25,6 +25,7 @@ from emotion_lightning.data.filesystem import Track, digest
 from emotion_lightning.data.offline_augmentation import Expanded, expand
 from emotion_lightning.data.permuted_labels import permuted
 from emotion_lightning.data.sampler import Batches, Indices
+from emotion_lightning.data.speaker_normaliser import SpeakerNormaliser
 from emotion_lightning.errors import UserError, listed
 from emotion_lightning.features import Feature, valid_frames
 from emotion_lightning.protocols import SPLITS, make_split
@@ -63,6 +64,7 @@ class EmotionData(L.LightningDataModule):
         self.notes: list[str] = []  # what the user should know about the corpora
         self.bad_clips: list[str] = []
         self._resident: Tensor | None = None
+        self._normalise_speakers: SpeakerNormaliser | None = None
         self.access_log = AccessLog()
 
     def setup(self, stage: str | None = None) -> None:
@@ -96,10 +98,20 @@ class EmotionData(L.LightningDataModule):
             [self.classes.index(c.emotion) if c.emotion in self.classes else -1 for c in clips]
         )
         self.clips = clips
+        if experiment.data.normalise_speakers:
+            self._normalise_speakers = self._speaker_normaliser()
         self.notes += notes.on_classes(clips, self.split, self.classes)
         self.notes += notes.on_contradictions(clips)
         self.notes += notes.on_unused_clips(clips, self.split, experiment.protocol.name)
         self.notes += notes.on_unused_seconds(self._seconds(), self.feature.used)
+
+    def _speaker_normaliser(self) -> SpeakerNormaliser:
+        if self.feature.is_picture:
+            raise UserError(
+                f"data.normalise_speakers: {self.experiment.features.name} is a picture, of which only channels are normalised"
+            )
+        with self.access_log.purpose("speaker normaliser"):
+            return SpeakerNormaliser(self.clips, lambda index: self.gather(index, torch.device("cpu"))[2:])
 
     def _seconds(self) -> NDArray[np.float64]:
         """Returns the length of each recorded clip (clips,) in seconds."""
@@ -164,7 +176,10 @@ class EmotionData(L.LightningDataModule):
         self.access_log.record(index.numpy())
         valid = self._from_stores([features.valid for features in self._features], index)
         labels, valid = (tensor.to(device, non_blocking=True) for tensor in (self.labels[index], valid))
-        return FeatureBatch(index, labels, self._stored(index, device), valid)
+        stored = self._stored(index, device)
+        if self._normalise_speakers:
+            stored = self._normalise_speakers(stored, index)
+        return FeatureBatch(index, labels, stored, valid)
 
     def gather_waveforms(self, index: Tensor, device: torch.device) -> WaveformBatch:
         """Returns the waveforms of these clips (B,) on the device; `index` is on the CPU."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
-from emotion_lightning.config.schema import Experiment
+from emotion_lightning.config.schema import Args, Experiment
 from emotion_lightning.corpora import open_corpus, relabel
 from emotion_lightning.errors import UserError
 from emotion_lightning.studies.study import Arm, Runs, Study, is_of_study
@@ -27,10 +27,9 @@ def honesty(name: str, overrides: Sequence[str] = (), folds: int | None = None) 
     """Makes the study of one experiment under leaky rows, by clip, by speaker and by sentence; `folds` limits the folds of each.
 
     An experiment without variants of clips gets three for each clip (augment.copies) under every protocol: without them,
-    nothing would leak.
+    nothing would leak. A second arm shows what it is worth to normalise by the test speakers' own clips; pictures have none.
     """
     experiment = settings.load(name, overrides)
-    makes_rows = any(parts.entry("augment", a)(**args).stage == "rows" for a, args in experiment.augment.items())
     protocols = {}
     for protocol, whole in HONESTY_PROTOCOLS.items():
         if whole and protocol == "speaker_folds":  # SAVEE has four speakers
@@ -43,9 +42,27 @@ def honesty(name: str, overrides: Sequence[str] = (), folds: int | None = None) 
         name=_name("honesty", experiment, changes),
         about=f"{experiment.about or experiment.name}: what the split is worth",
         command=_command(f"make honesty EXP={name}", overrides) + (f" FOLDS={folds}" if folds else ""),
-        arms={experiment.name: Arm(experiment=name, set={} if makes_rows else {"augment.copies": {}})},
+        arms=_honesty_arms(experiment, name),
         protocols=protocols,
     )
+
+
+def _honesty_arms(experiment: Experiment, name: str) -> dict[str, Arm]:
+    augmentations = [parts.entry("augment", a)(**args) for a, args in experiment.augment.items()]
+    rows: Args = {} if any(a.stage == "rows" for a in augmentations) else {"augment.copies": {}}
+    arms = {experiment.name: Arm(experiment=name, set=rows)}
+    feature = parts.entry("features", experiment.features.name)(
+        experiment.audio.sample_rate, **experiment.features.args
+    )
+    if not feature.is_picture and not any(a.stage == "waveform" for a in augmentations):
+        shortcut = Arm(
+            experiment=name,
+            label=f"{experiment.name}, normalised by speaker",
+            set={**rows, "data.normalise_speakers": True},
+            only=["speaker_folds"],
+        )
+        arms[f"{experiment.name}_by_speaker"] = shortcut
+    return arms
 
 
 def all_folds(name: str, overrides: Sequence[str] = ()) -> Study:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from emotion_lightning.config.schema import Settings
-from emotion_lightning.studies.study import Cell, Study
+from emotion_lightning.config.schema import USES_TEST_SPEAKERS, Experiment, Settings
+from emotion_lightning.studies.study import Arm, Cell, Study
 
 
 class PlannedArm(Settings):
@@ -67,7 +67,7 @@ def _planned_arms(study: Study, cells: Sequence[Cell]) -> tuple[PlannedArm, ...]
     return tuple(
         PlannedArm(
             name=name,
-            label=arm.label or name,
+            label=_label(name, arm, of_runs),
             about=f"the mean probability of {', '.join(arm.mean_of)}" if arm.mean_of else of_runs.about,
             experiment="" if arm.mean_of else of_runs.name,
             corpora=tuple(of_runs.corpora),
@@ -78,6 +78,11 @@ def _planned_arms(study: Study, cells: Sequence[Cell]) -> tuple[PlannedArm, ...]
         for name, arm in study.arms.items()
         for of_runs in [experiments[(arm.mean_of or [name])[0]]]
     )
+
+
+def _label(name: str, arm: Arm, experiment: Experiment) -> str:
+    mark = f" ({USES_TEST_SPEAKERS})" if experiment.data.normalise_speakers else ""
+    return (arm.label or name) + mark
 
 
 def _planned_cell(cell: Cell, reasons: Mapping[str, str]) -> PlannedCell:

@@ -102,6 +102,10 @@ class EmotionClassifier(L.LightningModule):
             counts = torch.bincount(data.labels[torch.from_numpy(data.split.train)], minlength=len(self.classes))
             self.class_weights.copy_(counts.sum() / (len(self.classes) * counts.clamp(min=1)))
         data.waveforms_in_training = len(self._stage("waveform")) > 0
+        if data.waveforms_in_training and self.experiment.data.normalise_speakers:
+            raise UserError(
+                "data.normalise_speakers: an augmentation of waveforms computes the features anew in each step"
+            )
 
     def _stage(self, name: str) -> Sequence[Augmentation]:
         return self.augment[name]  # type: ignore[return-value]

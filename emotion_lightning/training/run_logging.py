@@ -11,7 +11,7 @@ import yaml
 
 import emotion_lightning
 from emotion_lightning.config.ranks import resolve_ranks
-from emotion_lightning.config.schema import Experiment
+from emotion_lightning.config.schema import USES_TEST_SPEAKERS, Experiment
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.data.filesystem import digest
 from emotion_lightning.errors import UserError
@@ -51,6 +51,10 @@ def run_tags(experiment: Experiment, data: EmotionData, model: Model) -> dict[st
         tags["audit/weights"] = "; ".join(origin.sentence() for origin in model.pretrained)
     if data.notes:
         tags["data/notes"] = "\n".join(data.notes)[:TAG_LIMIT]
+    if experiment.data.normalise_speakers:
+        read = data.count_reads("speaker normaliser", "test")
+        tags[USES_TEST_SPEAKERS] = "True"
+        tags["audit/speaker_normaliser_saw_test"] = str(read)
     if "fold" in experiment.protocol.args:
         tags["fold"] = str(experiment.protocol.args["fold"])
     return tags
@@ -95,13 +99,16 @@ def log_choice(fitted: Fitted) -> None:
 def log_model_files(fitted: Fitted) -> None:
     """Logs the checkpoints, and an MLflow model from waveforms to probabilities.
 
-    Our code travels with the MLflow model; a user's own parts must be on the path where it is loaded.
+    Our code travels with the MLflow model; a user's own parts must be on the path where it is loaded. There is no MLflow model
+    with `data.normalise_speakers`, since single clips cannot be normalised so.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     for file in fitted.files:
         mlflow.log_artifact(str(file), "checkpoints")
+    if fitted.model.experiment.data.normalise_speakers:
+        return
     model = from_checkpoint(fitted.kept)
     weights = [origin.sentence() for origin in fitted.model.pretrained]
     waves, probabilities = (TensorSpec(np.dtype("float32"), (-1, width)) for width in (-1, len(model.classes)))
