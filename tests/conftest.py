@@ -24,6 +24,14 @@ REAL = Path(__file__).parents[2] / "shared" / "corpora"
 DEMO = {"speakers": 4, "takes": 1}  # 64 clips in RAVDESS's names, 64 in SAVEE's
 
 
+NEEDED = {
+    "joined": {
+        "of": {"log_mel": {}, "mfcc": {"frames": 400, "hop": 128}, "prosody": {"frames": 400, "hop": 128}},
+    }
+}
+"""Settings of features that have no default for one of them."""
+
+
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder (`data.cache`) in which the demo corpus with speakers=4, takes=1 is made already."""

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import hiss, tone
+from conftest import NEEDED, hiss, tone
 
 from emotion_lightning import features
 from emotion_lightning.config import parts
@@ -162,10 +162,10 @@ def test_a_changed_feature_argument_makes_a_new_cache(change: Args, clips: list[
 
 
 def test_features_of_other_names_are_stored_next_to_each_other(clips: list[Clip], tmp_path: Path) -> None:
-    keys = {name: both(clips, tmp_path, name=name)[1].key for name in parts.names("features")}
+    keys = {name: both(clips, tmp_path, name=name, **NEEDED.get(name, {}))[1].key for name in parts.names("features")}
     assert {f.name for f in tmp_path.iterdir() if f.is_dir()} >= {f"{name}-{key}" for name, key in keys.items()}
     for name in keys:
-        both(clips, tmp_path, never, name=name)
+        both(clips, tmp_path, never, name=name, **NEEDED.get(name, {}))
 
 
 LOUDNESS = """
@@ -199,8 +199,8 @@ def test_a_feature_whose_code_changed_is_computed_again(
 
 @pytest.mark.parametrize("name", parts.names("features"))
 def test_cached_features_are_those_of_the_cached_waveforms(name: str, clips: list[Clip], tmp_path: Path) -> None:
-    waves, cached = both(clips, tmp_path, name=name)
-    stored, valid = parts.entry("features", name)(16_000)(*waves.batch(range(5)))
+    waves, cached = both(clips, tmp_path, name=name, **NEEDED.get(name, {}))
+    stored, valid = parts.entry("features", name)(16_000, **NEEDED.get(name, {}))(*waves.batch(range(5)))
     assert cached.values.dtype == stored.dtype
     atol = 1 if stored.dtype == torch.uint8 else 0.01  # alone in the cache, in a batch here: sums round differently
     torch.testing.assert_close(cached.values.float(), stored.float(), atol=atol, rtol=1e-4)
@@ -212,8 +212,8 @@ def test_cached_features_are_those_of_the_files(name: str, clips: list[Clip], tm
     """16 bits a sample lose nothing that can be seen: noise 90 dB below the peak, and pictures end at 80 dB."""
     if name == "functionals":
         pytest.skip("some of them, such as slopes of unvoiced parts, change without measure with the least noise")
-    _, cached = both(clips, tmp_path, name=name)
-    feature = parts.entry("features", name)(16_000)
+    _, cached = both(clips, tmp_path, name=name, **NEEDED.get(name, {}))
+    feature = parts.entry("features", name)(16_000, **NEEDED.get(name, {}))
     for row, c in enumerate(clips):
         wave = torch.from_numpy(audio.load(c.path, AUDIO))[None]
         (stored,), _ = feature(wave, torch.tensor([wave.shape[1]]))

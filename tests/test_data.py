@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import DEMO, hiss, tone
+from conftest import DEMO, NEEDED, hiss, tone
 
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
@@ -434,7 +434,8 @@ def test_the_gap_is_measured_on_fixed_training_clips(corpora: Path) -> None:
 
 def test_every_feature_goes_through(demo_data: Path) -> None:
     for name in parts.names("features"):
-        data = ready(experiment(demo_data, demo_data, corpora={"demo": DEMO}, features={"name": name}))
+        features = {"name": name, **NEEDED.get(name, {})}
+        data = ready(experiment(demo_data, demo_data, corpora={"demo": DEMO}, features=features))
         mean, std = data.statistics()
         batch = data.gather(torch.from_numpy(data.split.train), CPU)
         shown = (data.feature.present(batch.stored) - mean) / std

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from conftest import hiss, tone
+from conftest import NEEDED, hiss, tone
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -51,7 +51,7 @@ CLICK[-1] = 1
 
 @pytest.fixture(scope="module", params=NAMES)
 def feature(request: pytest.FixtureRequest) -> Feature:
-    return parts.entry("features", request.param)(RATE)
+    return parts.entry("features", request.param)(RATE, **NEEDED.get(request.param, {}))
 
 
 def test_a_clips_feature_is_the_same_alone_as_in_any_batch(feature: Feature) -> None:

@@ -21,15 +21,17 @@ SHAPES = [(1, 40, 64), (3, 64, 64)]
 SMALL: dict[str, dict[str, Any]] = {
     "timm_backbone": {"backbone": "resnet10t", "weights": "none"},
     "cnn1d_attention": {"width": 16},
+    "encoder_layers": {"weights": "none", "count": 1},
 }
 """Arguments under which a model is small and needs no download; a model that is so by default has none here."""
 
 ON_SHAPES = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 
 
-def built(name: str, shape: tuple[int, int, int]) -> Network:
-    torch.manual_seed(0)
-    return cast(Network, parts.entry("models", name)(shape, CLASSES, **SMALL.get(name, {})))
+def built(name: str, shape: tuple[int, int, int], seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    arguments = {"bands": (16, shape[1] - 20, 4), "width": 16} if name == "fusion" else SMALL.get(name, {})
+    return cast(Network, parts.entry("models", name)(shape, CLASSES, **arguments))
 
 
 def is_network(name: str) -> bool:
@@ -97,8 +99,7 @@ def test_a_clips_logits_do_not_depend_on_its_batch(name: str) -> None:
 def test_a_trained_state_fits_a_network_built_again(name: str) -> None:
     network = built(name, SHAPES[1])
     network(*made_up(SHAPES[1]))  # batch norms have seen something
-    torch.manual_seed(1)
-    again = cast(Network, parts.entry("models", name)(SHAPES[1], CLASSES, **SMALL.get(name, {})))
+    again = built(name, SHAPES[1], seed=1)
     again.load_state_dict(network.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(*made_up(SHAPES[1])), network.eval()(*made_up(SHAPES[1])))

@@ -27,7 +27,8 @@ def clip(name: str, speaker: str, variant: str = "") -> Clip:
 
 
 def experiment(data: Path, **overrides: str) -> Experiment:
-    args = {"data.cache": str(data), "data.normalise_speakers": "true", "features.name": "mfcc", **overrides}
+    args = {"corpora.demo": "{speakers: 4, takes: 1}", "protocol.folds": "3", "data.cache": str(data)}
+    args |= {"data.normalise_speakers": "true", "features.name": "mfcc", **overrides}
     return settings.load("demo_svm", [f"{key}={value}" for key, value in args.items()])
 
 

@@ -67,7 +67,10 @@ def check(tree: dict[str, Any], sources: Sources | None = None) -> Experiment:
 
 
 def _uses(tree: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str, str, dict[str, Any]]]:
-    """Yields each part that the tree uses: (path of its mapping, kind, name, arguments); changing these changes the tree."""
+    """Yields each part that the tree uses: (path of its mapping, kind, name, arguments); changing these changes the tree.
+
+    A feature's setting `of` holds features that it is made of.
+    """
     for kind in ("corpora", "augment"):
         for name, args in tree[kind].items():
             yield (kind, name), kind, name, args
@@ -75,6 +78,8 @@ def _uses(tree: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str, str, dic
         name = tree[field].pop("name")
         yield (field,), kind, name, tree[field]
         tree[field] = {"name": name, **tree[field]}
+    for name, args in tree["features"].get("of", {}).items():
+        yield ("features", "of", name), "features", name, args
 
 
 def _validate(model: type[BaseModel], tree: dict[str, Any], prefix: tuple[str, ...], sources: Sources) -> Any:

@@ -93,7 +93,8 @@ def read_waves(folder: Path, key: str, rate: int) -> Waves:
 
 def features(source: Waves, feature: Feature, name: str, args: Args, folder: Path, track: Track) -> Features:
     """Returns the feature of each clip, from the cache, or computed now on all cores. Unreadable clips get zeros."""
-    code = [source_digest(path) for path in [Path(audio.__file__), *parts.sources("features", name)]]
+    files = {path for part in (name, *feature.made_of) for path in parts.sources("features", part)}
+    code = [source_digest(path) for path in [Path(audio.__file__), *sorted(files)]]
     computation = (name, args, list(map(str, feature.pretrained)), *code)
     key = digest(source.key, *computation)
     stored = build_once(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))

@@ -23,6 +23,8 @@ class Feature(nn.Module):
     """The part of a clip that the feature uses: its start and end in seconds. Of the rest, only the level counts, where the
     feature is relative to the loudest frame of the clip."""
 
+    made_of: tuple[str, ...] = ()
+    """The names of the features that it joins, if any."""
     pretrained: tuple[Origin, ...] = ()
     """The outside weights that the feature is computed with, if any."""
     requirements: tuple[str, ...] = ()

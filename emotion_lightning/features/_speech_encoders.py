@@ -116,22 +116,32 @@ def origin(source: str) -> Origin:
 
 def _whisper(given: dict[str, Tensor]) -> Whisper:
     """Builds the encoder from the variables of a CTranslate2 file (weights/formats.py)."""
+    width, bands, _ = given["encoder/conv1/weight"].shape
+    layers = sum(name.startswith("encoder/") and name.endswith("/ffn/linear_0/weight") for name in given)
+    encoder = _random_whisper(width, layers, bands)
+    encoder.load_state_dict({name: tensor.float() for name, tensor in _transformers_names(given, layers).items()})
+    return Whisper(encoder)
+
+
+def whisper_layers(width: int, count: int) -> nn.ModuleList:
+    """Returns layers of a Whisper encoder with random weights."""
+    layers: nn.ModuleList = _random_whisper(width, count, bands=80).layers
+    return layers
+
+
+def _random_whisper(width: int, layers: int, bands: int) -> Any:
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    width, bands, _ = given["encoder/conv1/weight"].shape
-    layers = sum(name.startswith("encoder/") and name.endswith("/ffn/linear_0/weight") for name in given)
     config = WhisperConfig(
         d_model=width,
         num_mel_bins=bands,
         encoder_layers=layers,
-        encoder_attention_heads=width // 64,
+        encoder_attention_heads=max(1, width // 64),
         encoder_ffn_dim=4 * width,
     )
     config._attn_implementation = "sdpa"
-    encoder = WhisperEncoder(config)
-    encoder.load_state_dict({name: tensor.float() for name, tensor in _transformers_names(given, layers).items()})
-    return Whisper(encoder)
+    return WhisperEncoder(config)
 
 
 def _transformers_names(given: dict[str, Tensor], layers: int) -> dict[str, Tensor]:

@@ -20,11 +20,10 @@ from torch.nn import functional as F
 
 from emotion_lightning.config.ranges import Speeds
 from emotion_lightning.features import Feature, played_at
+from emotion_lightning.features._pitch import pitch_and_voicing
 
 BANDS, COEFFICIENTS, FEWER, ENVELOPES = 80, 40, 24, 20
 WINDOW, HOP = 0.064, 0.01  # s
-PITCH = (60.0, 600.0)  # Hz
-NEARLY = 0.9  # of the greatest peak
 SHORTEST = 0.2  # s; a shorter clip is followed by zeros
 MODULATION = (0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 30, 40)  # Hz, the edges of the ranges
 VALUES = 2012
@@ -84,7 +83,7 @@ class Acoustics(Feature):
 
     def _prosody(self, wave: Tensor, energy: Tensor) -> Tensor:
         """Returns 28 values from pitch and voicing, and from the energy (T,) in nepers."""
-        pitch, voicing = self._pitch(wave)
+        pitch, voicing = pitch_and_voicing(wave, self.get_buffer("window"), self.hop, self.sample_rate)
         count = min(len(pitch), len(energy))
         pitch, voicing, energy = pitch[:count], voicing[:count], energy[:count]
         voiced = (voicing > 0.5) & (energy > energy.quantile(0.3))
@@ -102,29 +101,6 @@ class Acoustics(Feature):
         ]  # fmt: skip
         rest = [track.quantile(quantiles), energy.quantile(quantiles), voicing.quantile(quantiles[[0, 2, 4]])]
         return torch.cat([torch.stack(values), *rest])
-
-    def _pitch(self, wave: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns pitch (T,) in octaves above 1 Hz and voicing (T,), the height of the autocorrelation's peak.
-
-        The autocorrelation is divided by that of the window (Boersma 1993). A sound of one period has as high a peak at each
-        multiple of it, so the first peak of nearly the greatest height is taken.
-        """
-        half, window = self.n_fft // 2, self.get_buffer("window")
-        frames = F.pad(wave, (half, half)).unfold(0, self.n_fft, self.hop)
-        spectrum = torch.fft.rfft((frames - frames.mean(1, keepdim=True)) * window, 2 * self.n_fft)
-        of_window = torch.fft.rfft(window, 2 * self.n_fft)
-        own, of_window = (torch.fft.irfft(s.abs().square())[..., : half + 1] for s in (spectrum, of_window))
-        normal = own / (own[:, :1] + 1e-9) / (of_window / of_window[0])
-        shortest, longest = (round(self.sample_rate / hertz) for hertz in reversed(PITCH))
-        inner, before, after = (normal[:, shortest + i : min(longest, half - 1) + i] for i in (0, -1, 1))
-        voicing = inner.amax(1)
-        is_peak = (inner >= before) & (inner >= after) & (inner > NEARLY * voicing[:, None])
-        lag = is_peak.float().argmax(1, keepdim=True)  # the first one
-        left, top, right = (x.gather(1, lag)[:, 0] for x in (before, inner, after))
-        offset = ((left - right) / (2 * (left - 2 * top + right)).clamp(max=-1e-6)).clamp(
-            -0.5, 0.5
-        )  # of a parabola's top
-        return (self.sample_rate / (lag[:, 0] + offset + shortest)).log2(), voicing
 
 
 def _over_time(x: Tensor) -> Tensor:
