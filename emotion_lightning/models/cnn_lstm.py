@@ -2,7 +2,7 @@
 
 Source: an open question of arXiv 2509.00025; the network is ours. Each block is a 3×3 convolution, batch norm, ReLU and max
 pooling, which halves the bands, and in the first blocks the frames too. The channels and bands of a frame form one
-vector for the LSTM of `models/lstm.py`. 0.3 M parameters by default with 64 bands.
+vector for the LSTM of `models/lstm.py`. 0.1 M parameters by default with 64 bands.
 """
 
 from typing import Annotated
