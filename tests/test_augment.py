@@ -299,6 +299,48 @@ def test_spec_augment_masks_at_most_two_stripes_of_twenty_each_way(channels: int
     torch.testing.assert_close(new[new != x], x.mean((0, 3), keepdim=True).expand_as(x)[new != x])
 
 
+def test_spec_augment_masks_only_frames_of_the_clip() -> None:
+    """A mask that lay in the padding would change nothing, so the hidden frames would be fewer in short clips."""
+    torch.manual_seed(0)
+    counts = torch.tensor([30, 60, 100, 200]).repeat(250)
+    valid = torch.arange(200) < counts[:, None]  # (clips, T)
+    x = torch.rand(1000, 1, 8, 200) + 1
+    x = torch.where(valid[:, None, None], x, torch.tensor(-80.0))
+    new = built("spec_augment", masks=1, max_bands=0)(x, counts / 200, torch.ones(1000, 1))[0]
+    masked = (new != x)[:, 0].all(1)
+    assert not (masked & ~valid).any()
+    widths = masked.sum(1)
+    for count in (30, 60, 100, 200):
+        own = widths[counts == count]
+        assert sorted(set(own.tolist())) == list(range(21))  # 0…20 frames, whatever the length of the clip
+        assert float(own.float().mean()) == pytest.approx(10, abs=5 * 6.06 / 250**0.5)  # deviation of 0…20: 6.06
+        first, last = masked[counts == count, 0], masked[counts == count, count - 1]
+        assert first.any() and last.any()
+
+
+def test_spec_augment_limits_a_mask_to_a_clip_shorter_than_it() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(400, 1, 4, 50) + 1
+    new = built("spec_augment", masks=1, max_bands=0)(x, torch.full((400,), 0.1), torch.ones(400, 1))[0]
+    widths = (new != x)[:, 0].all(1).sum(1)
+    assert sorted(set(widths.tolist())) == [0, 1, 2, 3, 4, 5]
+    assert torch.equal(new[..., 5:], x[..., 5:])
+
+
+def test_spec_augment_fills_with_the_mean_of_the_frames_of_the_clips() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(8, 2, 20, 100)
+    x[:4, :, :, 40:] = -80  # after the end
+    extent = torch.tensor([0.4] * 4 + [1.0] * 4)
+    new = built("spec_augment")(x, extent, torch.ones(8, 1))[0]
+    for channel in range(2):
+        for band in range(20):
+            expected = np.concatenate([*x[:4, channel, band, :40].numpy(), *x[4:, channel, band].numpy()]).mean()
+            is_new = new[:, channel, band] != x[:, channel, band]
+            assert new[:, channel, band][is_new].numpy() == pytest.approx(expected, abs=1e-5)
+    assert torch.equal(new[:4, :, :, 40:], x[:4, :, :, 40:])
+
+
 def test_spec_augment_fills_each_mfcc_with_its_own_mean() -> None:
     torch.manual_seed(0)
     x = torch.randn(8, 1, 20, 100)

@@ -1,4 +1,4 @@
-"""Speed, time shift and mixing within an emotion, measured on their output and against scipy."""
+"""Speed, pitch, vocal-tract length, time shift and mixing within an emotion, measured on their output and against scipy."""
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ ON_WAVEFORMS = pytest.mark.parametrize(
     [
         ("speed", {"speeds": (1.0,)}),
         ("pitch_shift", {"semitones": (0.0,)}),
+        ("vtlp", {"p": 0.0}),
         ("time_shift", {"p": 0.0}),
         ("same_emotion", {"p": 0.0}),
     ],
@@ -87,6 +88,68 @@ def test_each_clip_draws_a_shift_of_its_own() -> None:
     new, _, _ = built("pitch_shift")(x, torch.full((40,), 8_000), torch.ones(40, 1))
     found = torch.fft.rfft(new).abs().argmax(1) * 2  # Hz
     assert found.unique().tolist() == pytest.approx([356, 378, 400, 424, 448], abs=2)
+
+
+def warped_hertz(hertz: float, factor: float, boundary: float = 4_800.0) -> float:
+    """Jaitly and Hinton's formula at 16 kHz."""
+    knee = boundary * min(factor, 1) / factor
+    if hertz <= knee:
+        return hertz * factor
+    return 8_000 - (8_000 - boundary * min(factor, 1)) / (8_000 - knee) * (8_000 - hertz)
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.93, 1.1, 1.2])
+@pytest.mark.parametrize("hertz", [500, 1_234, 3_500, 5_500, 7_000])
+def test_vtlp_makes_a_clean_tone_of_a_tone_at_its_warped_frequency(factor: float, hertz: int) -> None:
+    x, extent = batch(tone(hertz, 1.0), tone(hertz, 0.6))
+    new, lengths, _ = parts.entry("augment", "vtlp")(low=factor, high=factor, p=1.0)(x, extent, torch.eye(2))
+    assert torch.equal(lengths, extent)
+    for clip, length in enumerate(extent.tolist()):
+        assert not new[clip, length:].any()
+        middle = new[clip, length // 4 : -(length // 4)][: length // 2].double().numpy()
+        power = np.abs(np.fft.rfft(middle * np.hanning(len(middle)), 160_000)) ** 2  # 0.1 Hz a bin
+        peak = int(power.argmax())
+        assert peak / 10 == pytest.approx(warped_hertz(hertz, factor), abs=1.0)
+        assert power[max(0, peak - 100) : peak + 101].sum() > 0.98 * power.sum()  # within 10 Hz of it
+        assert 20 * np.log10(np.sqrt((middle**2).mean()) / (0.3 / 2**0.5)) == pytest.approx(0, abs=1.0)
+
+
+def test_vtlp_keeps_two_tones_in_proportion() -> None:
+    """The level of the clip is restored as a whole, so this one compares its parts: 500 Hz and, 6 dB lower, 2 kHz."""
+    x, extent = batch(tone(500, 1.0) + 0.5 * tone(2_000, 1.0))
+    new, _, _ = parts.entry("augment", "vtlp")(low=1.1, high=1.1, p=1.0)(x, extent, torch.eye(1))
+    power = np.abs(np.fft.rfft(new[0, 4_000:12_000].double().numpy() * np.hanning(8_000))) ** 2  # 2 Hz a bin
+    low, high = (power[hertz // 2 - 10 : hertz // 2 + 11].sum() for hertz in (550, 2_200))
+    assert 10 * np.log10(low / high) == pytest.approx(6.02, abs=0.5)
+    assert low + high > 0.98 * power.sum()
+
+
+def test_vtlp_draws_a_factor_for_each_clip_from_its_range() -> None:
+    torch.manual_seed(0)
+    x = torch.from_numpy(np.tile(tone(1_000, 0.5), (60, 1))).float()
+    warp = built("vtlp", p=1.0)
+    new, _, _ = warp(x, torch.full((60,), 8_000), torch.ones(60, 1))
+    found = torch.fft.rfft(new).abs().argmax(1) * 2  # Hz
+    assert len(found.unique()) > 30 and 895 <= found.min() < 930 and 1_070 < found.max() <= 1_105
+    for clip in (0, 30):  # a clip does not depend on the others of its batch
+        alone = built("vtlp", low=float(found[clip]) / 1_000, high=float(found[clip]) / 1_000, p=1.0)
+        again, _, _ = alone(x[:1], torch.tensor([8_000]), torch.ones(1, 1))
+        assert int(torch.fft.rfft(again).abs().argmax()) * 2 == pytest.approx(int(found[clip]), abs=2)
+    torch.manual_seed(0)
+    assert torch.equal(warp(x, torch.full((60,), 8_000), torch.ones(60, 1))[0], new)
+
+
+def test_vtlp_warps_a_share_of_the_clips() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(400, 1_200)
+    new, _, _ = built("vtlp", p=0.3)(x, torch.full((400,), 1_200), torch.ones(400, 1))
+    share = float((new != x).any(1).float().mean())
+    assert share == pytest.approx(0.3, abs=5 * (0.3 * 0.7 / 400) ** 0.5)
+
+
+def test_a_range_of_factors_upside_down_is_refused() -> None:
+    with pytest.raises(UserError, match=r"augment.vtlp: low=1.1 is larger than high=0.9"):
+        built("vtlp", low=1.1, high=0.9)
 
 
 def test_each_clip_draws_one_of_the_speeds() -> None:

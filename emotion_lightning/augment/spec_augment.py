@@ -1,15 +1,16 @@
 """Sets random bands and frames of each clip to the mean of the band over the batch: SpecAugment without time warping.
 
 Source: Park et al. 2019, arXiv 1904.08779. The defaults, two masks each of at most 20 bands and 20 frames, are those of
-arXiv 2108.02510.
+arXiv 2108.02510. Masks of frames lie within the clip, frames after its end stay as they are, and the mean is that of the
+frames of the clips.
 """
 
 import torch
 from pydantic import NonNegativeInt
 from torch import Tensor
-from torchaudio.functional import mask_along_axis_iid
 
 from emotion_lightning.augment import Augmentation
+from emotion_lightning.features import valid_frames
 
 
 class SpecAugment(Augmentation):
@@ -20,15 +21,27 @@ class SpecAugment(Augmentation):
         self.masks, self.max_bands, self.max_frames = masks, max_bands, max_frames
 
     def forward(self, x: Tensor, extent: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        kept = torch.ones_like(x[:, :1])
-        for _ in range(self.masks):
-            kept = mask_along_axis_iid(kept, self.max_bands, 0.0, axis=2)
-            kept = mask_along_axis_iid(kept, self.max_frames, 0.0, axis=3)
+        is_valid = valid_frames(extent, x.shape[3])  # (B, T)
+        bands = self._drawn(torch.full_like(extent, x.shape[2]), self.max_bands, x.shape[2])  # (B, F)
+        frames = self._drawn(is_valid.sum(1), self.max_frames, x.shape[3])  # (B, T)
+        is_masked = (bands[:, :, None] | frames[:, None, :]) & is_valid[:, None]  # (B, F, T)
         # for each band: the first MFCC lies far from the others, so one mean over all would be no silence but a jump
-        return torch.where(kept > 0, x, x.mean((0, 3), keepdim=True)), extent, targets
+        weight = is_valid[:, None, None].to(x.dtype)
+        mean = (x * weight).sum((0, 3), keepdim=True) / weight.sum().clamp(min=1)
+        return torch.where(is_masked[:, None], mean, x), extent, targets
+
+    def _drawn(self, lengths: Tensor, longest: int, size: int) -> Tensor:
+        """Returns (B, size): the union of the masks of each clip, on the first `lengths` (B,) positions of an axis."""
+        draws = torch.rand(2, len(lengths), self.masks, device=lengths.device)
+        lengths = lengths[:, None]
+        width = (draws[0] * (lengths.clamp(max=longest) + 1)).floor()  # 0…longest
+        start = (draws[1] * (lengths - width + 1)).floor()
+        position = torch.arange(size, device=lengths.device)[:, None, None]  # (size, 1, 1)
+        return ((position >= start) & (position < start + width)).any(2).T
 
 
 def build(
     *, masks: NonNegativeInt = 2, max_bands: NonNegativeInt = 20, max_frames: NonNegativeInt = 20
 ) -> SpecAugment:
+    """`masks` is the number of masks on each axis; their widths are drawn from 0…`max_bands` and 0…`max_frames`."""
     return SpecAugment(masks, max_bands, max_frames)

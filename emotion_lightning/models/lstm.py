@@ -1,9 +1,14 @@
 """DeepEmoNet's bidirectional LSTM over log-mel frames: the last states of both directions, dropout, one linear layer.
 
+With the pool `mean` or `statistics`, the head gets the mean, or mean and standard deviation, of the states of all frames of
+the clip in place of the last ones.
+
 Frames after the end of a clip have no influence: the backward direction starts at the last frame of each clip. Each direction
 is an LSTM over a dense batch; for the backward one, the frames of each clip are reversed. The result is that of packed
 sequences, which take eight times as long on a CPU.
 """
+
+from typing import Literal
 
 import torch
 from pydantic import PositiveInt
@@ -11,29 +16,40 @@ from torch import Tensor, nn
 
 from emotion_lightning.config.ranges import Dropout
 from emotion_lightning.models import Network
+from emotion_lightning.models._masked import frame_counts, time_mean, time_statistics
+
+Pool = Literal["last", "mean", "statistics"]
 
 
 class LSTM(Network):
     """Maps (B, C, F, T) to logits. The channels and bands of a frame form one vector."""
 
-    def __init__(self, inputs: int, classes: int, hidden: int, layers: int, dropout: float):
+    def __init__(self, inputs: int, classes: int, hidden: int, layers: int, dropout: float, pool: Pool = "last"):
         super().__init__()
+        self.pool = pool
         widths = [inputs] + [2 * hidden] * (layers - 1)
         self.forwards = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)
         self.backwards = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * hidden, classes))
+        outputs = 4 * hidden if pool == "statistics" else 2 * hidden
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(outputs, classes))
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        return self.of_frames(x, frame_counts(valid, x.shape[3]))
+
+    def of_frames(self, x: Tensor, counts: Tensor) -> Tensor:
+        """Returns logits for (B, C, F, T), of which the first `counts` (B,) frames belong to the clip."""
         frames = x.flatten(1, 2).transpose(1, 2).contiguous()  # (B, T, C·F)
-        time = torch.arange(frames.shape[1], device=x.device)
-        last = (valid * frames.shape[1]).round().long().clamp(min=1) - 1  # (B,)
+        time, last = torch.arange(frames.shape[1], device=x.device), counts - 1
         reversed_time = torch.where(time <= last[:, None], last[:, None] - time, time)  # (B, T), its own inverse
         clip = torch.arange(len(x), device=x.device)
         for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
             forward, _ = forwards(frames)
             backward, _ = backwards(frames[clip[:, None], reversed_time])
-            frames = torch.cat([forward, backward[clip[:, None], reversed_time]], 2)
-        return self.head(torch.cat([forward[clip, last], backward[clip, last]], 1))
+            frames = torch.cat([forward, backward[clip[:, None], reversed_time]], 2)  # (B, T, 2·hidden)
+        if self.pool == "last":
+            return self.head(torch.cat([forward[clip, last], backward[clip, last]], 1))
+        pooled = time_mean if self.pool == "mean" else time_statistics
+        return self.head(pooled(frames.transpose(1, 2), counts))
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         pairs = zip(self.forwards, self.backwards, strict=True)
@@ -47,6 +63,7 @@ def build(
     hidden: PositiveInt = 128,
     layers: PositiveInt = 2,
     dropout: Dropout = 0.5,
+    pool: Pool = "last",
 ) -> LSTM:
-    """`hidden` is the number of units of each direction and layer."""
-    return LSTM(shape[0] * shape[1], classes, hidden, layers, dropout)
+    """`hidden` is the number of units of each direction and layer; `pool` makes one vector of the states of all frames."""
+    return LSTM(shape[0] * shape[1], classes, hidden, layers, dropout, pool)
