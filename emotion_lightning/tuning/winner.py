@@ -87,6 +87,10 @@ def _header(request: Request, found: Winner, finished: int) -> str:
         "",
         "This figure is optimistic, because the settings were chosen by it. No test clip was read.",
     ]
+    if (fold := request.experiment.protocol.args.get("fold")) is not None:
+        lines.append(
+            f"The choice knows the clips that folds other than {fold} test; only fold {fold} is a test of it."
+        )
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 
