@@ -22,6 +22,7 @@ from rich.console import Console
 from emotion_lightning.config import loader as settings
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.errors import UserError
+from emotion_lightning.predict import predict
 from emotion_lightning.protocols import make_split
 from emotion_lightning.tracking import store
 from emotion_lightning.training.build import build_data
@@ -222,6 +223,16 @@ def test_no_model_file_is_kept(there: Winner) -> None:
     assert not list(Path("mlruns").rglob("*.skops")) and not list(Path("mlruns").rglob("*.ckpt"))
 
 
+def test_a_run_of_a_search_predicts_nothing_and_says_so(there: Winner, write_wav: Callable[..., Path]) -> None:
+    sound = write_wav("a.wav", np.zeros(16_000))
+    [parent] = parents()
+    for run in (parent, children(parent)[0]):
+        with pytest.raises(
+            UserError, match="is of a search, which keeps no model; make train EXP=s_tuned trains one"
+        ):
+            next(predict(sound, run.info.run_id))
+
+
 # Pruning
 
 
@@ -410,6 +421,7 @@ def test_a_killed_search_continues(folder: Path, finished: tuple[Winner, str], s
     ends = [(run.info.status, run.data.tags["trial/state"]) for run in children(parent)]
     assert len([end for end in ends if end[0] == "FINISHED"]) == TRIALS
     assert {end for end in ends if end[0] != "FINISHED"} <= {("KILLED", "killed")}
+    assert not list((folder / "mlruns" / "checkpoints").iterdir())
 
 
 # Refusals

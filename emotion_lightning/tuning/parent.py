@@ -14,7 +14,6 @@ from emotion_lightning.tracking import environment, store
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tuning import storage, tables
 from emotion_lightning.tuning.request import Request
-from emotion_lightning.tuning.trial import READS_TAG
 from emotion_lightning.tuning.winner import Winner
 
 
@@ -83,7 +82,5 @@ def log_results(client: MlflowClient, parent_id: str, request: Request, study: S
     figures = {"tune/uar": found.uar, "tune/uar_sd": found.spread, "tune/trials": len(storage.finished(study))}
     figures["tune/pruned"] = found.pruned
     client.log_batch(parent_id, metrics=[Metric(key, value, now, 0) for key, value in figures.items()])
-    # each trial has checked it, and a trial that has read a test clip ends the search
-    client.set_tag(parent_id, READS_TAG, "0")
     client.set_tag(parent_id, "trial/best", str(found.trial))
     client.set_tag(parent_id, "mlflow.note.content", tables.note(title, found))

@@ -1,6 +1,9 @@
 """Runs a search: opens or continues it, runs the trials that are missing, and writes what it found."""
 
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from statistics import fmean, stdev
 from typing import Any
 
@@ -17,13 +20,14 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.studies.preflight import require_writable
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import signals, store
+from emotion_lightning.train import work_folder
 from emotion_lightning.training import hardware
 from emotion_lightning.training.build import build_data
 from emotion_lightning.tuning import parent, storage, winner
 from emotion_lightning.tuning.inner import inner_splits
 from emotion_lightning.tuning.request import Request
 from emotion_lightning.tuning.space import draw
-from emotion_lightning.tuning.trial import STATE_TAG, Trial, build_on_fold, run_trial
+from emotion_lightning.tuning.trial import STATE_TAG, Trial, build_on_fold, check_no_test_clip_read, run_trial
 
 
 def search(request: Request, console: Console) -> winner.Winner:
@@ -57,12 +61,16 @@ class _Search:
         tracking.sweep(self.client)
         data = build_data(self.request.experiment, self.console)
         name = storage.study_name(self.request, data)
+        outer = data.split
         build_on_fold(data, inner_splits(data, self.request.folds)[0])
+        data.split = outer
         self.study: Study = storage.open_study(name, self.request)
         self.parent_id = parent.open_parent(self.client, self.request, name)
         status = "FAILED"
         try:
             self._run_trials()
+            # of the checks above; each trial reads its own data, and has checked it
+            check_no_test_clip_read(data, partial(self.client.set_tag, self.parent_id))
             found = winner.write(self.request, self.study)
             parent.log_results(self.client, self.parent_id, self.request, self.study, found)
             status = "FINISHED"
@@ -75,10 +83,9 @@ class _Search:
 
     def _run_trials(self) -> None:
         for run_id in storage.requeue_interrupted(self.study):
-            try:
+            shutil.rmtree(work_folder(run_id), ignore_errors=True)
+            with suppress(MlflowException):  # the run was deleted on MLflow's page
                 self.client.set_tag(run_id, STATE_TAG, "killed")
-            except MlflowException:  # the run was deleted on MLflow's page
-                continue
         missing = self.request.trials - len(storage.finished(self.study))
         self._print(f"{max(missing, 0)} of {self.request.trials} trials to do, {self.request.folds} inner folds each")
         for _ in range(missing):
@@ -94,7 +101,7 @@ class _Search:
             self.study.tell(asked, state=TrialState.FAIL)
             raise
         asked.set_user_attr("uars", trial.uars)
-        shown = ", ".join(f"{path}={value}" for path, value in values.items())
+        shown = ", ".join(f"{path}={_shown(value)}" for path, value in values.items())
         if trial.pruned:
             self.study.tell(asked, state=TrialState.PRUNED)
             self._print(f"trial {asked.number}: pruned · {shown}")
@@ -123,3 +130,8 @@ class _Search:
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _shown(value: Any) -> str:
+    """Formats a value for the terminal; the file and MLflow have all digits of a number."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

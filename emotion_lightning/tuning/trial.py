@@ -82,7 +82,7 @@ def run_trial(
         finally:
             shutil.rmtree(work_folder(tracked.id), ignore_errors=True)
         data.split = outer
-        check_no_test_clip_read(data)
+        check_no_test_clip_read(data, mlflow.set_tag)
         mlflow.set_tag(STATE_TAG, "pruned" if trial.pruned else "complete")
         if not trial.pruned:
             tracked.log_final({"tune/uar": fmean(trial.uars)})
@@ -139,12 +139,12 @@ def _tagged_if_killed() -> Iterator[None]:
         raise
 
 
-def check_no_test_clip_read(data: EmotionData) -> None:
-    """Tags the open run with the number of test clips that were read in a trial.
+def check_no_test_clip_read(data: EmotionData, set_tag: Callable[[str, str], object]) -> None:
+    """Tags a run with the number of clips of the protocol's test split that were read for any purpose.
 
     Raises: UserError if there is one.
     """
     count = data.count_reads(None, "test")
-    mlflow.set_tag(READS_TAG, str(count))
+    set_tag(READS_TAG, str(count))
     if count:
         raise UserError(f"audit: {count} test clips were read in the search, which must not know them")
