@@ -380,6 +380,7 @@ def test_equal_seeds_give_equal_trials_also_after_a_kill(there: Winner, folder: 
     assert [t.state for t in study.trials].count(TrialState.FAIL) == 1
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in study.trials)
     assert values(study)[3] == left and len(values(study)) == TRIALS
+    assert len({trial["model.gamma"] for trial in values(study)}) == TRIALS
     os.chdir(workplace)
     assert values(study_of("s")) == values(study)
 

@@ -46,6 +46,7 @@ class Trial:
 def build_on_fold(data: EmotionData, split: Split) -> Model:
     """Builds a model for one inner fold, with the random numbers of the experiment's seed."""
     data.split = split
+    data.feature.train()  # the model of an earlier fold, which shares it, has left it in evaluation mode
     L.seed_everything(data.experiment.seed, verbose=False)
     return build_model(data)
 
