@@ -12,7 +12,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights train study ablation honesty audit sanity report compare import data weights predict experiments ui bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune train study ablation honesty tune audit sanity report compare import data weights predict experiments ui bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ ablation: ## the paper's table and ours, under both protocols: make study STUDY=
 honesty: setup $(if $(filter ray,$(ENGINE)),setup-cluster) ## one model under leaky rows, by clip, by speaker, by sentence: EXP=svm [FOLDS=n] [JOBS=n] [ENGINE=ray] [CORPORA=…] [SET=…] [DATA=dir]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make honesty EXP=svm'; exit 2; }
 	@$(EMOTION) honesty "$(EXP)" $(SET) $(CLIPS) $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS)) $(ENGINES)
+
+tune: setup-tune ## search settings by the training side, write experiments/EXP_tuned.yaml: EXP=svm TRIALS=20 [INNER=3] [PROTOCOL=…] [CORPORA=…] [SET=…] [DATA=dir] [CACHE=dir]
+	@test -n "$(EXP)" -a -n "$(TRIALS)" || { echo 'error: both are needed: make tune EXP=svm TRIALS=20'; exit 2; }
+	@$(EMOTION) tune "$(EXP)" $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SET) $(CLIPS) --trials "$(TRIALS)" $(if $(INNER),--inner "$(INNER)")
 
 audit: setup ## find speakers, clips and sounds in two splits: EXP=svm [PROTOCOL=speaker_folds] [CORPORA=…] [SET=…] [DATA=dir]
 	@test -n "$(EXP)" || { echo 'error: EXP is missing, for example: make audit EXP=svm PROTOCOL=speaker_folds'; exit 2; }
@@ -96,6 +100,7 @@ setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 setup-cluster: $(VENV)/.installed-cluster
 setup-weights: $(VENV)/.installed-weights
+setup-tune: $(VENV)/.installed-tune
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: Python 3.11 or newer is needed; PYTHON=python3.12 names one'; exit 2; }
@@ -109,7 +114,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'setting up .venv (torch, its libraries and the tools of the tests: 6 GB, a few minutes) …'
 	@$(PIP) --editable '.[dev]'
-	@touch $(VENV)/.installed $(VENV)/.installed-weights $@
+	@touch $(VENV)/.installed $(VENV)/.installed-weights $(VENV)/.installed-tune $@
 
 $(VENV)/.installed-cluster: $(VENV)/.installed
 	@$(PIP) --editable '.[cluster]'
@@ -117,4 +122,8 @@ $(VENV)/.installed-cluster: $(VENV)/.installed
 
 $(VENV)/.installed-weights: $(VENV)/.installed
 	@$(PIP) --editable '.[weights]'
+	@touch $@
+
+$(VENV)/.installed-tune: $(VENV)/.installed
+	@$(PIP) --editable '.[tune]'
 	@touch $@

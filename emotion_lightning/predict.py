@@ -48,6 +48,9 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
     if run.data.tags.get("kind") == "study":
         name = run.data.tags.get("study", "")
         raise UserError(f"RUN: {run_id} is the run of the whole study {name}; name a run of one of its models")
+    if run.data.tags.get("kind") in ("tuning", "trial"):
+        name = run.data.tags.get("experiment", "")
+        raise UserError(f"RUN: {run_id} is of a search, which keeps no model; make train EXP={name}_tuned trains one")
     kept = run.data.params.get("fit.keep", "best")  # the weights that the test split was read with
     files = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == kept]
     if not files:

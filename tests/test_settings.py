@@ -69,7 +69,9 @@ def test_a_shipped_experiment_loads_by_name_and_by_path(file: Path) -> None:
     assert experiment.name == file.stem
     assert experiment.about
     assert settings.load(str(file)) == experiment
-    assert settings.check(experiment.model_dump(mode="json")) == experiment
+    # the ranges of a search are in no dump, since they change no run
+    without_ranges = experiment.model_copy(update={"search": {}})
+    assert settings.check(experiment.model_dump(mode="json")) == without_ranges
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)

@@ -27,6 +27,7 @@ from emotion_lightning.config import parts, ranks
 from emotion_lightning.errors import UserError, listed
 from emotion_lightning.studies.engine import Choice
 from emotion_lightning.tracking import shutdown
+from emotion_lightning.tuning.request import INNER_FOLDS
 
 app = typer.Typer(
     help="Speech emotion recognition experiments on PyTorch Lightning, tracked in MLflow, honest about their splits.",
@@ -250,6 +251,28 @@ def honesty(
         complete = study_commands.honesty(name, assignments, folds, Choice(engine, jobs, gpus), console)
     if not complete:
         raise typer.Exit(1)
+
+
+@app.command()
+def tune(
+    name: ExperimentName,
+    overrides: Overrides = None,
+    trials: Annotated[int, typer.Option("--trials", help="trials in all, those of earlier starts included")] = 20,
+    inner: Annotated[
+        int, typer.Option("--inner", help="inner folds of the training side that each trial is scored on")
+    ] = INNER_FOLDS,
+    data: DataDir = None,
+    cache: CacheDir = None,
+    corpora: CorporaNames = None,
+) -> None:
+    """Search the ranges under `search:` of an experiment by its training side, and write experiments/EXPERIMENT_tuned.yaml.
+
+    The test split stays closed. An interrupted search continues with the same command.
+    """
+    from emotion_lightning.cli.tune import tune as run
+
+    with _report_stop(f"tuning of {name}"):
+        run(name, _assignments(overrides, corpora, data, cache), trials, inner, console)
 
 
 @app.command()

@@ -54,7 +54,8 @@ def check(tree: dict[str, Any], sources: Sources | None = None) -> Experiment:
     Raises: UserError with one line for each fault.
     """
     sources = sources or {}
-    tree = _validate(Experiment, tree, (), sources).model_dump(mode="json")
+    written = _validate(Experiment, tree, (), sources)
+    tree = written.model_dump(mode="json")
     for path, kind, name, args in _uses(tree):
         try:
             model = parts.arguments(kind, name)
@@ -63,7 +64,8 @@ def check(tree: dict[str, Any], sources: Sources | None = None) -> Experiment:
         checked = _validate(model, args, path, sources).model_dump(mode="json")
         args.clear()  # keep the order in which the part declares them, whatever the order in the file
         args.update(checked)
-    return _validate(Experiment, tree, (), sources)
+    checked_experiment: Experiment = _validate(Experiment, tree, (), sources)
+    return checked_experiment.model_copy(update={"search": written.search})
 
 
 def _uses(tree: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str, str, dict[str, Any]]]:

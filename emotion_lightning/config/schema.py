@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from emotion_lightning.config import parts
+from emotion_lightning.config.search import SearchRange
+from emotion_lightning.config.settings import Settings
 
 Args = dict[str, Any]
 USES_TEST_SPEAKERS = "USES TEST SPEAKERS"
@@ -38,12 +40,6 @@ def _not_empty(corpora: dict[str, Args]) -> dict[str, Args]:
 
 Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
 Parts = Annotated[dict[str, Args], BeforeValidator(_tidy_parts)]
-
-
-class Settings(BaseModel):
-    """A frozen group of settings; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Part(BaseModel):
@@ -179,6 +175,10 @@ class Experiment(Settings):
     model: Part
     data: Data = Data()
     fit: Fit = Fit()
+    # excluded from every dump, since it changes no run: so neither signatures nor params nor checkpoints have it
+    search: Annotated[dict[str, SearchRange], BeforeValidator(_tidy_parts)] = Field(
+        default_factory=dict, exclude=True, description="ranges of settings that `make tune` searches, by dotted path"
+    )
 
     @property
     def is_demo(self) -> bool:

@@ -27,6 +27,7 @@ class AccessLog:
         """Records that these clips (N,) were read."""
         self._read.setdefault(self._purpose, set()).update(index.tolist())
 
-    def count(self, purpose: str, index: NDArray[np.int64]) -> int:
-        """Returns how many of these clips (N,) were read for a purpose."""
-        return len(self._read.get(purpose, set()).intersection(index.tolist()))
+    def count(self, purpose: str | None, index: NDArray[np.int64]) -> int:
+        """Returns how many of these clips (N,) were read for a purpose; None counts the reads for any purpose."""
+        read = self._read.get(purpose, set()) if purpose else set[int]().union(*self._read.values())
+        return len(read.intersection(index.tolist()))

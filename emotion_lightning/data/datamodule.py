@@ -159,8 +159,8 @@ class EmotionData(L.LightningDataModule):
         self.access_log.record(np.array([index]))
         return self._waves[self._corpus[index]].batch([int(self._row[index])])[0][0].numpy()
 
-    def count_reads(self, purpose: str, split: str) -> int:
-        """Returns how many clips of a split were read for a purpose ("fit", "normaliser")."""
+    def count_reads(self, purpose: str | None, split: str) -> int:
+        """Returns how many clips of a split were read for a purpose ("fit", "normaliser"), or for any (None)."""
         return self.access_log.count(purpose, self.split.indices(split))
 
     def digest(self, *splits: str) -> str:

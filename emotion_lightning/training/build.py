@@ -23,6 +23,15 @@ def build(experiment: Experiment, console: Console) -> tuple[EmotionData, Model]
 
     Raises: UserError for missing or bad clips, and for settings that do not fit together.
     """
+    data = build_data(experiment, console)
+    return data, build_model(data)
+
+
+def build_data(experiment: Experiment, console: Console) -> EmotionData:
+    """Reads the corpora and makes the split; prints what the user should know about them.
+
+    Raises: UserError for missing or bad clips.
+    """
 
     def with_progress_bar(items: Iterable[Any], title: str, count: int) -> Iterable[Any]:
         return track(items, title, count, console=console, transient=True, disable=not console.is_terminal)
@@ -35,8 +44,17 @@ def build(experiment: Experiment, console: Console) -> tuple[EmotionData, Model]
         raise UserError(
             f"only one emotion is left ({', '.join(data.classes)}); a model needs at least two to tell apart"
         )
+    return data
+
+
+def build_model(data: EmotionData) -> Model:
+    """Builds the model of the data's experiment; a network gets its normaliser from the training split.
+
+    Raises: UserError for settings that do not fit together.
+    """
+    experiment = data.experiment
     with data.access_log.purpose("shape"):
-        first = data.gather(torch.tensor([0]), torch.device("cpu"))
+        first = data.gather(torch.from_numpy(data.split.train[:1]), torch.device("cpu"))
     presented = data.feature.present(first.stored)
     if presented.ndim != 4:
         raise UserError(
@@ -48,11 +66,11 @@ def build(experiment: Experiment, console: Console) -> tuple[EmotionData, Model]
     model = parts.entry("models", experiment.model.name)(shape, len(data.classes), **experiment.model.args)
     if not isinstance(model, Network):
         _require_classifier(model, experiment.model.name)
-        return data, EmotionEstimator(experiment, data.feature, model, data.classes)
+        return EmotionEstimator(experiment, data.feature, model, data.classes)
     _require_logits(model, presented, first.valid, len(data.classes), experiment.model.name)
     classifier = EmotionClassifier(experiment, data.feature, model, shape, data.classes)
     classifier.learn_from(data)
-    return data, classifier
+    return classifier
 
 
 @torch.no_grad()

@@ -134,3 +134,6 @@ class ShowProgress(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.bar.stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.bar.stop()  # `teardown` is not called then, and rich allows one bar at a time
