@@ -334,7 +334,7 @@ def test_an_ensemble_lacks_the_folds_in_which_a_member_has_no_run(filled: Path) 
     (group,) = with_ensembles(made_up(), both=("svm", "lstm")).ensembles.values()
     assert [f.cell.fold for f in group.finished] == [0, 2]  # lstm has no fold 1 of seed 1
     assert [(cell.fold, cell.seed) for cell, _ in group.missing] == [(1, 1)]
-    mean = np.mean([drawn(arm, 0, seed)[1] for arm in ("svm", "lstm") for seed in (0, 1)], axis=0)
+    mean = np.mean([np.mean([drawn(arm, 0, seed)[1] for seed in (0, 1)], axis=0) for arm in ("svm", "lstm")], axis=0)
     order = np.argsort(drawn("svm", 0, 0)[2])
     np.testing.assert_allclose(group.finished[0].predictions.probabilities, mean[order])
     assert with_ensembles(made_up(), none=("resnet_transfer",)).ensembles["none", "speaker_folds"].finished == []
@@ -347,3 +347,17 @@ def test_an_ensemble_is_compared_with_every_seed_of_an_arm(filled: Path) -> None
     pair = compare(ensemble, svm)
     assert pair and pair.runs == 2 * len(ensemble.finished) == 4
     assert pair.uar and pair.uar[0] > 0
+
+
+def test_each_arm_of_an_ensemble_counts_equally(filled: Path) -> None:
+    """Whatever the number of its seeds: fold 1 has two seeds of the SVM and one of the LSTM."""
+    results = collect("made_up")
+    complete = {key: replace(group, missing=[]) for key, group in results.groups.items()}
+    arm = PlannedArm(
+        name="both", label="both", about="", experiment="", corpora=("ravdess",), mean_of=("svm", "lstm")
+    )
+    (group,) = ensembles(results.plan.model_copy(update={"arms": (arm,)}), complete).values()
+    one = next(f for f in group.finished if f.cell.fold == 1)
+    svm = (drawn("svm", 1, 0)[1] + drawn("svm", 1, 1)[1]) / 2
+    order = np.argsort(drawn("svm", 1, 0)[2])
+    np.testing.assert_allclose(one.predictions.probabilities, ((svm + drawn("lstm", 1, 0)[1]) / 2)[order])

@@ -1,9 +1,13 @@
-"""The arms of a study that are ensembles: on each test split, the mean probability over the runs of other arms."""
+"""The arms of a study that are ensembles: on each test split, the mean probability over other arms and their seeds.
+
+Each arm counts equally, however many seeds it has.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotion_lightning.report.collect import Finished, Group, Predictions, Results, collect_runs, scored
 from emotion_lightning.studies.plan import Plan, PlannedArm
@@ -50,6 +54,9 @@ def _ensemble(arm: PlannedArm, members: Sequence[Group]) -> Group | None:
 
 def _mean(arm: PlannedArm, runs: Sequence[tuple[Finished, Predictions]]) -> Finished:
     first, predictions = runs[0]
-    mean = replace(predictions, probabilities=np.mean([p.probabilities for _, p in runs], axis=0))
+    by_arm: dict[str, list[NDArray[np.float64]]] = {}
+    for run, tested in runs:
+        by_arm.setdefault(run.cell.arm, []).append(tested.probabilities)
+    mean = replace(predictions, probabilities=np.mean([np.mean(seeds, axis=0) for seeds in by_arm.values()], axis=0))
     cell = first.cell.model_copy(update={"arm": arm.name, "signature": ""})
     return scored(cell, first.run, mean, {name: [] for name in first.curves})

@@ -67,7 +67,7 @@ class Arm(Settings):
     )
     mean_of: list[str] = Field(
         default_factory=list,
-        description="an ensemble without runs of its own: the mean probability over all seeds of these arms",
+        description="an ensemble without runs of its own: the mean probability over these arms and their seeds",
     )
 
 
