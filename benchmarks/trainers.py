@@ -129,5 +129,5 @@ def _ready(data: EmotionData, model: EmotionClassifier) -> tuple[Tensor, Tensor,
     """Returns the network's inputs for all training clips: normalised (N, C, F, T), valid share (N,), labels (N,)."""
     batches = [data.gather(index, torch.device("cpu")) for index in torch.from_numpy(data.split.train).split(64)]
     with torch.no_grad():
-        x = torch.cat([model._normalised(model._sized(model.feature.present(b.stored), False)) for b in batches])
+        x = torch.cat([model._normalised(model._sized(model.feature.present(b.stored), 0.5)) for b in batches])
     return x, torch.cat([b.valid for b in batches]), torch.cat([b.labels for b in batches])

@@ -26,6 +26,7 @@ from emotion_lightning.predict import predict
 from emotion_lightning.tracking import environment, resume, store
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.train import RunResult, build, train
+from emotion_lightning.training.classifier import EmotionClassifier
 from emotion_lightning.training.fit import fit
 from emotion_lightning.training.inference import from_checkpoint
 
@@ -442,10 +443,30 @@ def test_each_picture_of_a_batch_is_cropped_at_its_own_place(workplace: Path, de
     options = {"features.width": "48", "augment.mixup": "off", "augment.image_transforms": "off"}
     _, model = build(small(demo_data, **options), Console(quiet=True))
     picture = torch.arange(48.0).expand(16, 3, 32, 48)
-    cropped = model._sized(picture, cropped_at_random=True)
+    cropped = model._sized(picture, place=None)
     starts = cropped[:, 0, 0, 0]
     assert cropped.shape == (16, 3, 32, 32) and len(set(starts.tolist())) > 4
     assert torch.equal(cropped, starts[:, None, None, None] + torch.arange(32.0).expand(16, 3, 32, 32))
+
+
+def test_probabilities_are_averaged_over_crops_from_start_to_end(workplace: Path, demo_data: Path) -> None:
+    model = build(small(demo_data, **{"fit.crops": "3", "features.width": "49"}), Console(quiet=True))[1].eval()
+    assert isinstance(model, EmotionClassifier)
+    pictures = torch.randint(0, 255, (2, 1, 32, 49), dtype=torch.uint8)
+    crops = [pictures[..., start : start + 32] for start in (0, 8, 17)]
+    with torch.no_grad():
+        expected = torch.stack([model(crop, torch.ones(2)).softmax(1) for crop in crops]).mean(0)
+        torch.testing.assert_close(model.probabilities(pictures, torch.ones(2)), expected)
+        assert not torch.allclose(model(pictures, torch.ones(2)).softmax(1), expected)
+
+
+def test_only_pictures_have_crops(workplace: Path, demo_data: Path) -> None:
+    with pytest.raises(UserError, match=r"fit.crops: only pictures are cropped, and mfcc is not one"):
+        build(
+            small(demo_data, **{"fit.crops": "3", "features": "mfcc", "fit.stages": "{main: {epochs: 1}}"}), Console()
+        )
+    plain, one = small(demo_data), small(demo_data, **{"fit.crops": "1"})
+    assert plain.signature() == one.signature() != small(demo_data, **{"fit.crops": "2"}).signature()
 
 
 def test_a_run_id_in_the_environment_does_not_continue_that_run(

@@ -143,6 +143,13 @@ class Fit(Settings):
         description="of a scikit-learn model: after the scores of the validation split, fit once more on training and "
         "validation clips, and test that model",
     )
+    crops: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="square crops of a picture wider than high, side by side from its start to its end, whose "
+        "probabilities are averaged outside training; 1 is the centre",
+    )
     gap_clips: int = Field(
         384, ge=1, description="number of training clips that each epoch's clean training loss is measured on"
     )
@@ -212,6 +219,8 @@ class Experiment(Settings):
             del settings["emotions"]
         if not self.fit.refit:
             del settings["fit"]["refit"]
+        if self.fit.crops == 1:
+            del settings["fit"]["crops"]
         for name in ("permute_labels", "normalise_speakers"):
             if not settings["data"][name]:
                 del settings["data"][name]

@@ -62,6 +62,8 @@ class EmotionClassifier(L.LightningModule):
             {stage: nn.ModuleList([a for a in augmentations if a.stage == stage]) for stage in STAGES}
         )
         self.size: int | None = None  # height in pixels that pictures are resized to; None: as stored
+        if experiment.fit.crops > 1 and not feature.is_picture:
+            raise UserError(f"fit.crops: only pictures are cropped, and {experiment.features.name} is not one")
         for name, stage in experiment.fit.stages.items():
             if stage.size and not feature.is_picture:
                 raise UserError(
@@ -110,18 +112,25 @@ class EmotionClassifier(L.LightningModule):
     def _stage(self, name: str) -> Sequence[Augmentation]:
         return self.augment[name]  # type: ignore[return-value]
 
-    def forward(self, stored: Tensor, valid: Tensor) -> Tensor:
-        """Returns logits (B, classes) for stored features (B, C, F, T), as the cache holds them; nothing is random."""
+    def forward(self, stored: Tensor, valid: Tensor, place: float = 0.5) -> Tensor:
+        """Returns logits (B, classes) for stored features (B, C, F, T), as the cache holds them; nothing is random.
+
+        `place` is that of the square crop of a wide picture: 0 is its start, 1 its end.
+        """
         with torch.no_grad(), torch.autocast(stored.device.type, enabled=False):
-            x = self._normalised(self._sized(self.feature.present(stored), cropped_at_random=False))
+            x = self._normalised(self._sized(self.feature.present(stored), place))
         return self.network(x, valid).float()
 
     def probabilities(self, stored: Tensor, valid: Tensor) -> Tensor:
-        """Returns probabilities (B, classes) for the same input."""
-        return self(stored, valid).softmax(1)
+        """Returns probabilities (B, classes) for the same input, the mean over `fit.crops` crops of a wide picture."""
+        crops = self.experiment.fit.crops
+        if crops == 1 or not self.feature.is_picture:
+            return self(stored, valid).softmax(1)
+        places = [number / (crops - 1) for number in range(crops)]
+        return torch.stack([self(stored, valid, place).softmax(1) for place in places]).mean(0)
 
-    def _sized(self, x: Tensor, cropped_at_random: bool) -> Tensor:
-        """Resizes to height `size`; a picture wider than high is then cropped to a square, at the centre or at random.
+    def _sized(self, x: Tensor, place: float | None) -> Tensor:
+        """Resizes to height `size`; a picture wider than high is then cropped to a square, at `place`, or at random for None.
 
         At random, each picture of the batch has its own position.
         """
@@ -135,8 +144,9 @@ class EmotionClassifier(L.LightningModule):
         if width <= height:
             return x
         spare = width - height
-        if not cropped_at_random:
-            return x[..., spare // 2 : spare // 2 + height]
+        if place is not None:
+            start = int(place * spare)
+            return x[..., start : start + height]
         starts = torch.randint(spare + 1, (len(x), 1, 1, 1), device=x.device)
         columns = starts + torch.arange(height, device=x.device)
         return x.gather(3, columns.expand(*x.shape[:3], height))
@@ -156,7 +166,7 @@ class EmotionClassifier(L.LightningModule):
                 for augmentation in self._stage("waveform"):
                     x, extent, targets = augmentation(x, extent, targets)
                 x, extent = self.feature(x, extent)
-            x = self._sized(self.feature.present(x), cropped_at_random=True)
+            x = self._sized(self.feature.present(x), place=None)
             for augmentation in self._stage("spectrogram"):
                 x, extent, targets = augmentation(x, extent, targets)
             x = self._normalised(x)
