@@ -15,7 +15,7 @@ ORDER = [
 ]  # fmt: skip
 TORCHLESS = (
     "errors", "config/parts", "config/schema", "config/ranks", "config/loader", "studies/study", "studies/made", "report/claims",
-    "training/schedule", "tracking/shutdown", "tuning/request", "cli/studies", "cli/tune", "cli/main",
+    "training/schedule", "tracking/shutdown", "tuning/request", "cli/studies", "cli/tune", "cli/app", "cli/main",
 )  # fmt: skip
 HEAVY = {
     "torch", "torchaudio", "torchvision", "torchmetrics", "lightning", "mlflow", "timm", "sklearn", "matplotlib", "ray", "optuna",
