@@ -152,7 +152,7 @@ def test_rows_are_made_once_and_depend_on_no_other_clip(demo_data: Path, tmp_pat
     places = sorted(demo_data.glob("rows-*"))
     data(demo_data, {"name": "speaker_folds"}, copies={})
     assert sorted(demo_data.glob("rows-*")) == places
-    source = first._waves[0]
+    source = first._store._waves[0]
     (alone,) = rows.offline_augmentations({"copies": {}}).values()
     chance = np.random.default_rng(int(source.digests[4], 16))
     again = dict(alone.variants(first.waveform(4), RATE, chance))

@@ -4,9 +4,7 @@ The data loaders yield indices of clips only. Their features are on the GPU if t
 So a step costs no Python for each clip and no copy between processes.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
 from typing import NamedTuple
 
 import lightning as L
@@ -18,15 +16,15 @@ from torch.utils.data import DataLoader
 
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
-from emotion_lightning.corpora import Clip, Corpus, classes, open_corpus, relabel
-from emotion_lightning.data import cache, notes
+from emotion_lightning.corpora import Clip, classes
+from emotion_lightning.data import notes
 from emotion_lightning.data.access_log import AccessLog
+from emotion_lightning.data.clip_store import ClipStore
 from emotion_lightning.data.filesystem import Track, digest
-from emotion_lightning.data.offline_augmentation import Expanded, expand
 from emotion_lightning.data.permuted_labels import permuted
 from emotion_lightning.data.sampler import Batches, Indices
 from emotion_lightning.data.speaker_normaliser import SpeakerNormaliser
-from emotion_lightning.errors import UserError, listed
+from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature, valid_frames
 from emotion_lightning.protocols import SPLITS, make_split
 
@@ -74,24 +72,13 @@ class EmotionData(L.LightningDataModule):
         """
         if self.clips:
             return
-        self.notes, self.bad_clips = [], []
         experiment = self.experiment
         self.feature: Feature = parts.entry("features", experiment.features.name)(
             experiment.audio.sample_rate, **experiment.features.args
         )
-        self._waves: list[cache.Waves] = []
-        self._features: list[cache.Features] = []
-        clips: list[Clip] = []
-        positions: list[tuple[int, int]] = []  # of each clip: the number of its corpus and its row there
-        for name, args in experiment.corpora.items():
-            corpus = open_corpus(name, args, Path(experiment.data.dir), Path(experiment.data.cache))
-            for row, clip in relabel(self._load(corpus), experiment.emotions):
-                clips.append(clip)
-                positions.append((len(self._features) - 1, row))
-        self._check_clips(clips)
-        if experiment.data.permute_labels:
-            clips = permuted(clips, experiment.seed)
-        self._corpus, self._row = torch.tensor(positions).reshape(-1, 2).T
+        self._store = ClipStore(experiment, self.feature, self.track)
+        self.bad_clips = self._store.bad_clips
+        clips = permuted(self._store.clips, experiment.seed) if experiment.data.permute_labels else self._store.clips
         self.split = make_split(clips, experiment.protocol.name, experiment.protocol.args)
         self.classes = classes(clips[i] for name in SPLITS for i in self.split.indices(name))
         self.labels = torch.tensor(
@@ -100,10 +87,13 @@ class EmotionData(L.LightningDataModule):
         self.clips = clips
         if experiment.data.normalise_speakers:
             self._normalise_speakers = self._speaker_normaliser()
-        self.notes += notes.on_classes(clips, self.split, self.classes)
-        self.notes += notes.on_contradictions(clips)
-        self.notes += notes.on_unused_clips(clips, self.split, experiment.protocol.name)
-        self.notes += notes.on_unused_seconds(self._seconds(), self.feature.used)
+        self.notes = [
+            *self._store.notes,
+            *notes.on_classes(clips, self.split, self.classes),
+            *notes.on_contradictions(clips),
+            *notes.on_unused_clips(clips, self.split, experiment.protocol.name),
+            *notes.on_unused_seconds(self._store.seconds(), self.feature.used),
+        ]
 
     def _speaker_normaliser(self) -> SpeakerNormaliser:
         if self.feature.is_picture:
@@ -113,51 +103,14 @@ class EmotionData(L.LightningDataModule):
         with self.access_log.purpose("speaker normaliser"):
             return SpeakerNormaliser(self.clips, lambda index: self.gather(index, torch.device("cpu"))[2:])
 
-    def _seconds(self) -> NDArray[np.float64]:
-        """Returns the length of each recorded clip (clips,) in seconds."""
-        recorded = torch.tensor([row for row, clip in enumerate(self.clips) if not clip.variant])
-        lengths = self._from_stores([torch.from_numpy(waves.lengths) for waves in self._waves], recorded)
-        return lengths.numpy() / self.experiment.audio.sample_rate
-
-    def _check_clips(self, clips: Sequence[Clip]) -> None:
-        """Raises UserError for bad clips, unless they are to be skipped and others are left."""
-        stop = self.experiment.data.on_bad_clip == "stop"
-        if self.bad_clips and (stop or not clips):
-            way_out = '; SET="data.on_bad_clip=skip" continues without them' if stop else ", and no other"
-            count = len(self.bad_clips)
-            raise UserError(listed(f"{count} bad clip{'s' * (count > 1)}{way_out}", self.bad_clips))
-        if not clips:
-            raise UserError(
-                'emotions: every clip is left out; SET="emotions.happy=happy" brings an emotion back, for example'
-            )
-
-    def _load(self, corpus: Corpus) -> dict[int, Clip]:
-        """Returns the good clips of a corpus by their row in its waveforms and features, which it appends to ours."""
-        settings, folder = self.experiment, Path(self.experiment.data.cache)
-        waves = cache.waves(corpus.clips, settings.audio, folder, self.track)
-        bad = [f"{clip.path}: {fault}" for clip, fault in zip(corpus.clips, waves.faults, strict=True) if fault]
-        self.notes += corpus.warnings
-        self.bad_clips += bad
-        if bad and (settings.data.on_bad_clip == "stop" or not waves.lengths.any()):
-            return {}
-        expanded = expand(waves, settings.augment, folder, self.track)
-        feature, args = settings.features.name, settings.features.args
-        self._waves.append(expanded.waves)
-        self._features.append(cache.features(expanded.waves, self.feature, feature, args, folder, self.track))
-        good = np.flatnonzero(expanded.waves.lengths).tolist()
-        return {row: _clip_of_row(corpus.clips[expanded.clips[row]], expanded, row) for row in good}
-
     def fingerprints(self) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
         """Returns a function from clips (N,) to their fingerprints (N, bands, frames), which the audit compares."""
-        folder, name = Path(self.experiment.data.cache), "fingerprint"
-        feature = parts.entry("features", name)(self.experiment.audio.sample_rate)
-        stores = [cache.features(w, feature, name, {}, folder, self.track).values[:, 0] for w in self._waves]
-        return lambda index: self._from_stores(stores, torch.from_numpy(index)).numpy()
+        return self._store.fingerprints()
 
     def waveform(self, index: int) -> NDArray[np.float32]:
         """Returns one clip's waveform (samples,)."""
         self.access_log.record(np.array([index]))
-        return self._waves[self._corpus[index]].batch([int(self._row[index])])[0][0].numpy()
+        return self._store.waveforms(torch.tensor([index]))[0][0].numpy()
 
     def count_reads(self, purpose: str | None, split: str) -> int:
         """Returns how many clips of a split were read for a purpose ("fit", "normaliser"), or for any (None)."""
@@ -169,13 +122,12 @@ class EmotionData(L.LightningDataModule):
             [(c.corpus, c.id, c.content, c.emotion) for c in map(self.clips.__getitem__, self.split.indices(name))]
             for name in splits
         ]
-        return digest([f.content for f in self._features], *clips)
+        return digest(self._store.content, *clips)
 
     def gather(self, index: Tensor, device: torch.device) -> FeatureBatch:
         """Returns the stored features of these clips (B,) on the device; `index` is on the CPU."""
         self.access_log.record(index.numpy())
-        valid = self._from_stores([features.valid for features in self._features], index)
-        labels, valid = (tensor.to(device, non_blocking=True) for tensor in (self.labels[index], valid))
+        labels, valid = (t.to(device, non_blocking=True) for t in (self.labels[index], self._store.valid(index)))
         stored = self._stored(index, device)
         if self._normalise_speakers:
             stored = self._normalise_speakers(stored, index)
@@ -184,35 +136,22 @@ class EmotionData(L.LightningDataModule):
     def gather_waveforms(self, index: Tensor, device: torch.device) -> WaveformBatch:
         """Returns the waveforms of these clips (B,) on the device; `index` is on the CPU."""
         self.access_log.record(index.numpy())
-        pieces = [self._waves[self._corpus[i]].batch([int(self._row[i])]) for i in index]
-        lengths = torch.cat([length for _, length in pieces])
-        waveforms = torch.nn.utils.rnn.pad_sequence([wave[0] for wave, _ in pieces], batch_first=True)
+        waveforms, lengths = self._store.waveforms(index)
         return WaveformBatch(index, self.labels[index].to(device), waveforms.to(device), lengths.to(device))
 
     def _stored(self, index: Tensor, device: torch.device) -> Tensor:
         if device.type == "cuda" and self._fits(device):
             if self._resident is None:
-                self._resident = self._from_map(torch.arange(len(self.clips))).to(device)
+                self._resident = self._store.values(torch.arange(len(self.clips))).to(device)
             return self._resident[index.to(device, non_blocking=True)]
-        return self._from_map(index).to(device, non_blocking=True)
-
-    def _from_map(self, index: Tensor) -> Tensor:
-        return self._from_stores([features.values for features in self._features], index)
-
-    def _from_stores(self, stores: Sequence[Tensor], index: Tensor) -> Tensor:
-        """Returns (B, …): what the stores of the corpora, each (clips, …), hold of these clips."""
-        result = torch.empty(len(index), *stores[0].shape[1:], dtype=stores[0].dtype)
-        for number, store in enumerate(stores):
-            of_corpus = self._corpus[index] == number
-            result[of_corpus] = store[self._row[index[of_corpus]]]
-        return result
+        return self._store.values(index).to(device, non_blocking=True)
 
     def _fits(self, device: torch.device) -> bool:
         """Returns whether all features take less than half of the GPU's free memory."""
         if self._resident is not None:
             return True
         free, _ = torch.cuda.mem_get_info(device)
-        return sum(f.values.nbytes for f in self._features) < free / 2
+        return self._store.nbytes < free / 2
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Returns the mean and standard deviation to normalise with, both broadcastable to (B, C, F, T).
@@ -273,9 +212,3 @@ class EmotionData(L.LightningDataModule):
         """Replaces the indices of a batch by the data of the clips, on the device."""
         training = self.trainer is not None and self.trainer.training
         return (self.gather_waveforms if training and self.waveforms_in_training else self.gather)(batch, device)
-
-
-def _clip_of_row(clip: Clip, expanded: Expanded, row: int) -> Clip:
-    variant = str(expanded.variants[row])
-    name = f"{clip.id}#{variant}" if variant else clip.id
-    return replace(clip, id=name, content=str(expanded.waves.digests[row]), variant=variant)
