@@ -82,7 +82,7 @@ class EmotionClassifier(L.LightningModule):
     @property
     def pretrained(self) -> tuple[Origin, ...]:
         """The outside weights that it started from or is computed with."""
-        return (*self.feature.pretrained, *self.network.pretrained)
+        return tuple(dict.fromkeys((*self.feature.pretrained, *self.network.pretrained)))
 
     @property
     def precision_name(self) -> str:
