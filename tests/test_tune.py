@@ -543,3 +543,14 @@ def test_values_are_drawn_from_their_ranges(folder: Path) -> None:
 def test_the_ranges_of_shipped_experiments_are_valid(name: str) -> None:
     if settings.load(name).search:
         assert make_request(name, [], 1).ranges
+
+
+def test_ranges_of_a_replaced_model_are_not_inherited(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "corpora: {demo: }\nprotocol: speaker_folds\nfeatures: mfcc\nmodel: {name: small_cnn}\n"
+        "search: {model.width: [8, 16], fit.stages.main.lr: {low: 1e-4, high: 1e-2}}\n"
+    )
+    (tmp_path / "mine.yaml").write_text("base: base\nmodel: {name: lstm}\nsearch: {model.hidden: [8, 16]}\n")
+    assert list(settings.load(str(tmp_path / "mine.yaml")).search) == ["fit.stages.main.lr", "model.hidden"]
+    same = settings.load(str(tmp_path / "base.yaml"), ["model.dropout=0.2"])
+    assert list(same.search) == ["model.width", "fit.stages.main.lr"]

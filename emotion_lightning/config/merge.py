@@ -1,7 +1,7 @@
 """Merges the settings of files and of overrides, and checks that each change has an effect.
 
-A later value wins, mapping by mapping. A changed `name` replaces its whole mapping, since another part has other
-arguments. The source of every value (a file or an override) is kept for messages.
+A later value wins, mapping by mapping. A changed `name` replaces its whole mapping, and what `search` says of it, since another
+part has other arguments. The source of every value (a file or an override) is kept for messages.
 """
 
 import typing
@@ -53,12 +53,21 @@ def merge(
             merged[key] = _these_only([value] if isinstance(value, str) else value, old)
         elif isinstance(value, dict):
             keep = isinstance(old, dict) and ("name" not in value or value["name"] == old.get("name"))
+            if old and not keep:
+                _drop_ranges(merged, str(key), changes)
             merged[str(key)] = merge(
                 typing.cast(dict[str, Any], old) if keep else {}, value, source, sources, key_path
             )
         else:
             merged[str(key)] = value
     return merged
+
+
+def _drop_ranges(merged: dict[str, Any], part: str, changes: dict[str, Any]) -> None:
+    """Drops what `search` of the base says of a part that another one replaces; what the changes say stays."""
+    if isinstance(ranges := merged.get("search"), dict):
+        own = changes.get("search") or {}
+        merged["search"] = {k: v for k, v in ranges.items() if k in own or not k.startswith(f"{part}.")}
 
 
 def _these_only(names: list[Any], old: Any) -> dict[str, Any]:
