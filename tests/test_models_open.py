@@ -9,7 +9,7 @@ from test_models import CLASSES, made_up
 from torch import Tensor, nn
 
 from emotion_lightning.errors import UserError
-from emotion_lightning.models import Network, area_attention, cnn_lstm, eca_cnn, lstm, resnet_stats
+from emotion_lightning.models import Network, area_attention, cnn_lstm, eca_cnn, lstm, lstm_pooled, resnet_stats
 from emotion_lightning.models._masked import time_mean, time_statistics
 
 SHAPE = (1, 40, 50)
@@ -23,8 +23,8 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "eca_cnn": lambda: eca_cnn.build(SHAPE, CLASSES),
     "eca_cnn, all": lambda: eca_cnn.build(SHAPE, CLASSES, windows="all"),
     "area_attention": lambda: area_attention.build(SHAPE, CLASSES),
-    "lstm, mean": lambda: lstm.build(SHAPE, CLASSES, hidden=16, pool="mean"),
-    "lstm, statistics": lambda: lstm.build(SHAPE, CLASSES, hidden=16, pool="statistics"),
+    "lstm, mean": lambda: lstm_pooled.build(SHAPE, CLASSES, hidden=16, pool="mean"),
+    "lstm, statistics": lambda: lstm_pooled.build(SHAPE, CLASSES, hidden=16, pool="statistics"),
 }
 ON_NETWORKS = pytest.mark.parametrize("name", NETWORKS)
 

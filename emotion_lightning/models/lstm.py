@@ -1,8 +1,5 @@
 """DeepEmoNet's bidirectional LSTM over log-mel frames: the last states of both directions, dropout, one linear layer.
 
-With the pool `mean` or `statistics`, the head gets the mean, or mean and standard deviation, of the states of all frames of
-the clip in place of the last ones.
-
 Frames after the end of a clip have no influence: the backward direction starts at the last frame of each clip. Each direction
 is an LSTM over a dense batch; for the backward one, the frames of each clip are reversed. The result is that of packed
 sequences, which take eight times as long on a CPU.
@@ -22,7 +19,11 @@ Pool = Literal["last", "mean", "statistics"]
 
 
 class LSTM(Network):
-    """Maps (B, C, F, T) to logits. The channels and bands of a frame form one vector."""
+    """Maps (B, C, F, T) to logits. The channels and bands of a frame form one vector.
+
+    With the pool `mean` or `statistics` (`models/lstm_pooled.py`), the head gets mean, or mean and standard deviation, of the
+    states of all frames of the clip.
+    """
 
     def __init__(self, inputs: int, classes: int, hidden: int, layers: int, dropout: float, pool: Pool = "last"):
         super().__init__()
@@ -63,7 +64,6 @@ def build(
     hidden: PositiveInt = 128,
     layers: PositiveInt = 2,
     dropout: Dropout = 0.5,
-    pool: Pool = "last",
 ) -> LSTM:
-    """`hidden` is the number of units of each direction and layer; `pool` makes one vector of the states of all frames."""
-    return LSTM(shape[0] * shape[1], classes, hidden, layers, dropout, pool)
+    """`hidden` is the number of units of each direction and layer."""
+    return LSTM(shape[0] * shape[1], classes, hidden, layers, dropout)
