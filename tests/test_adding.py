@@ -48,9 +48,9 @@ def test_four_files_outside_the_package_are_a_project(followed: Path) -> None:
 
 
 def test_a_misspelt_argument_of_ones_own_part_is_refused(followed: Path) -> None:
-    done = run(followed, "train", "my_experiment", "augment.gain.max_bd=3", "data.dir=my_recordings")
+    done = run(followed, "train", "my_experiment", "augment.my_gain.max_bd=3", "data.dir=my_recordings")
     assert done.returncode == 2
-    assert done.stderr.strip() == "error: SET: augment.gain.max_bd: no such setting; did you mean 'max_db'?"
+    assert done.stderr.strip() == "error: SET: augment.my_gain.max_bd: no such setting; did you mean 'max_db'?"
 
 
 def test_a_part_named_as_one_of_the_package_is_refused(followed: Path) -> None:

@@ -17,6 +17,7 @@ ON_WAVEFORMS = pytest.mark.parametrize(
         ("pitch_shift", {"semitones": (0.0,)}),
         ("vtlp", {"p": 0.0}),
         ("time_shift", {"p": 0.0}),
+        ("gain", {"p": 0.0}),
         ("same_emotion", {"p": 0.0}),
     ],
 )
@@ -47,6 +48,19 @@ def test_short_and_silent_clips_survive(name: str, off: dict[str, object]) -> No
             new, lengths, _ = built(name)(x, extent, targets)
             assert new.isfinite().all() and (lengths >= 1).all() and (lengths <= x.shape[1]).all()
             assert not new[torch.arange(x.shape[1]) >= lengths[:, None]].any()
+
+
+def test_a_gain_changes_the_level_of_each_clip_by_its_own_draw_in_db() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(400, 50) - 0.5
+    new, lengths, _ = built("gain", min_db=-6.0, max_db=9.0, p=0.75)(x, torch.full((400,), 50), torch.ones(400, 1))
+    decibel = 20 * (new.abs().amax(1) / x.abs().amax(1)).log10()
+    torch.testing.assert_close(new, x * (10 ** (decibel / 20))[:, None])
+    changed = decibel[decibel.abs() > 1e-4]
+    assert 270 < len(changed) < 330 and -6 <= float(changed.min()) < -5.5 and 8.5 < float(changed.max()) <= 9
+    assert len(changed.unique()) > 250 and (lengths == 50).all()
+    with pytest.raises(UserError, match=r"augment.gain: min_db=3.0 is larger than max_db=1.0"):
+        built("gain", min_db=3.0, max_db=1.0)
 
 
 def test_a_faster_clip_is_scipys_resampled_one_and_shorter() -> None:
