@@ -361,3 +361,16 @@ def test_each_arm_of_an_ensemble_counts_equally(filled: Path) -> None:
     svm = (drawn("svm", 1, 0)[1] + drawn("svm", 1, 1)[1]) / 2
     order = np.argsort(drawn("svm", 1, 0)[2])
     np.testing.assert_allclose(one.predictions.probabilities, ((svm + drawn("lstm", 1, 0)[1]) / 2)[order])
+
+
+def test_an_ensemble_needs_every_member_on_the_same_clips(filled: Path) -> None:
+    """Two seeds of one arm alone are no ensemble of both, where the other one was not to be run."""
+    results = collect("made_up")
+    svm, lstm = (replace(results.groups[name, "speaker_folds"], missing=[]) for name in ("svm", "lstm"))
+    lstm = replace(lstm, finished=[f for f in lstm.finished if f.cell.fold == 0])
+    arm = PlannedArm(
+        name="both", label="both", about="", experiment="", corpora=("ravdess",), mean_of=("svm", "lstm")
+    )
+    groups = {("svm", "speaker_folds"): svm, ("lstm", "speaker_folds"): lstm}
+    (group,) = ensembles(results.plan.model_copy(update={"arms": (arm,)}), groups).values()
+    assert [f.cell.fold for f in group.finished] == [0]

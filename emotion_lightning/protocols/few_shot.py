@@ -57,8 +57,8 @@ def _by_speaker(clips: Sequence[Clip], tested: Indices) -> list[list[Indices]]:
     """Returns the recordings of each speaker, each with all its copies; one that two speakers share is of the first."""
     groups = group_ids([clips[i] for i in tested], [recording])
     by_speaker: dict[str, list[Indices]] = {}
-    for group in np.unique(groups):
-        copies = tested[groups == group]
+    ends = np.cumsum(np.bincount(groups))[:-1]  # groups are numbered from 0
+    for copies in np.split(tested[np.argsort(groups, kind="stable")], ends):
         by_speaker.setdefault(clips[copies[0]].speaker, []).append(copies)
     return list(by_speaker.values())
 

@@ -26,7 +26,7 @@ def collect(name: str) -> Results:
 
 
 def ensembles(plan: Plan, groups: Groups) -> dict[tuple[str, str], Group]:
-    """Returns the group of each ensemble under each protocol where at least two runs tested the same clips."""
+    """Returns the group of each ensemble under each protocol where every member tested the same clips, in two runs at least."""
     result = {}
     for arm in (arm for arm in plan.arms if arm.mean_of):
         for protocol in plan.protocols:
@@ -45,7 +45,11 @@ def _ensemble(arm: PlannedArm, members: Sequence[Group]) -> Group | None:
         predictions = run.predictions.in_order()
         by_clips.setdefault((*predictions.classes, "", *predictions.clips), []).append((run, predictions))
     finished = [
-        _mean(arm, runs) for runs in by_clips.values() if len(runs) > 1 and runs[0][0].cell.fold not in incomplete
+        _mean(arm, runs)
+        for runs in by_clips.values()
+        if len(runs) > 1
+        and {run.cell.arm for run, _ in runs} == set(arm.mean_of)
+        and runs[0][0].cell.fold not in incomplete
     ]
     if not finished and not missing:
         return None
