@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 EMOTION := $(BIN)/emotion-lightning $(if $(PARTS),--parts "$(PARTS)")
 ENGINES = $(if $(ENGINE),--engine $(ENGINE)) $(if $(GPUS),--gpus $(GPUS))
 FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
+MODELS = $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model "$(MODEL)")
 CLIPS  = $(FOLDERS) $(if $(CORPORA),--corpora "$(CORPORA)")
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -12,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune train study ablation honesty tune audit sanity report compare import data weights predict experiments ui bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app train study ablation honesty tune audit sanity report compare import data weights predict experiments ui bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,9 +64,8 @@ data: setup ## fetch and check a corpus: CORPUS=ravdess [DATA=dir] [VERIFY=1: by
 weights: setup-weights ## list the pretrained weights, or fetch and check a set: [NAME=whisper_base]
 	@$(EMOTION) weights $(if $(NAME),"$(NAME)")
 
-predict: setup ## emotions of your sound files: AUDIO=file-or-folder RUN=run
-	@test -n "$(AUDIO)" -a -n "$(RUN)" || { echo 'error: both are needed: make predict AUDIO=<file or folder> RUN=<run id>'; exit 2; }
-	@$(EMOTION) predict "$(AUDIO)" --run "$(RUN)"
+predict: setup ## emotions of your sound files: AUDIO=file-or-folder-or-pattern RUN=run|MODEL=name-or-folder [OUT=file.csv] [TIMELINE=1] [MIN=0.5] [MIC=seconds]
+	@$(EMOTION) predict $(if $(AUDIO),"$(AUDIO)") $(MODELS) $(if $(OUT),--out "$(OUT)") $(if $(TIMELINE),--timeline) $(if $(MIN),--min-confidence $(MIN)) $(if $(MIC),--mic $(MIC))
 
 experiments: setup ## list the experiments, the studies and the published figures
 	@$(EMOTION) experiments
@@ -101,6 +101,8 @@ setup-dev: $(VENV)/.installed-dev
 setup-cluster: $(VENV)/.installed-cluster
 setup-weights: $(VENV)/.installed-weights
 setup-tune: $(VENV)/.installed-tune
+setup-onnx: $(VENV)/.installed-onnx
+setup-app: $(VENV)/.installed-app
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: Python 3.11 or newer is needed; PYTHON=python3.12 names one'; exit 2; }
@@ -114,16 +116,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'setting up .venv (torch, its libraries and the tools of the tests: 6 GB, a few minutes) …'
 	@$(PIP) --editable '.[dev]'
-	@touch $(VENV)/.installed $(VENV)/.installed-weights $(VENV)/.installed-tune $@
+	@touch $(VENV)/.installed $(addprefix $(VENV)/.installed-,weights tune onnx app) $@
 
-$(VENV)/.installed-cluster: $(VENV)/.installed
-	@$(PIP) --editable '.[cluster]'
-	@touch $@
-
-$(VENV)/.installed-weights: $(VENV)/.installed
-	@$(PIP) --editable '.[weights]'
-	@touch $@
-
-$(VENV)/.installed-tune: $(VENV)/.installed
-	@$(PIP) --editable '.[tune]'
+# an extra of pyproject.toml: .installed-onnx is '.[onnx]'
+$(VENV)/.installed-%: $(VENV)/.installed
+	@$(PIP) --editable '.[$*]'
 	@touch $@

@@ -1,90 +1,62 @@
-"""Predicts the emotions of audio files with the checkpoint of a run."""
+"""Predicts the emotions of audio files with a trained model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
-import torch
-
-from emotion_lightning.config.schema import USES_TEST_SPEAKERS
 from emotion_lightning.corpora import DECODED, media_files
-from emotion_lightning.data import audio
+from emotion_lightning.data.audio import BadClip
 from emotion_lightning.errors import UserError
-from emotion_lightning.tracking import store
-from emotion_lightning.training.inference import from_checkpoint
-
-UNREADABLE = {".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mkv", ".mov"}
-"""Formats of sound that people have and libsndfile does not read."""
+from emotion_lightning.serving import package
+from emotion_lightning.serving.find import package_folder
+from emotion_lightning.serving.recogniser import OTHER_FORMATS, Recogniser, Recognition
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The probability of each emotion for one file, or the reason why the file cannot be used."""
+    """The answer for one file, or the reason why there is none."""
 
     path: Path
-    probabilities: dict[str, float]
+    answer: Recognition | None
     fault: str = ""
-    note: str = ""  # what part of a long or short file the model used
-
-    @property
-    def emotion(self) -> str:
-        """Returns the most probable emotion, or "" for a file that cannot be used."""
-        return max(self.probabilities, key=lambda e: self.probabilities[e]) if self.probabilities else ""
 
 
-def predict(source: Path, run_id: str) -> Iterator[Prediction]:
-    """Yields a prediction for `source`, or for each audio file in this folder, decoded with the run's settings.
+def open_model(run: str | None = None, model: str | None = None, min_confidence: float | None = None) -> Recogniser:
+    """Opens the model of a run, or a registered one, or one in a folder (serving/find.py).
 
-    Raises:
-        UserError: there is no audio file, no such run, or the run has no checkpoint.
+    Raises: UserError where there is none.
     """
-    if not source.exists():
+    return package.read(package_folder(run, model), min_confidence)
+
+
+def sound_files(source: Path | str) -> list[Path]:
+    """Returns a file, all sound files in a folder and its subfolders, or those that a pattern such as `calls/*.wav` matches.
+
+    Raises: UserError where there is none.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = list(media_files(path, DECODED | OTHER_FORMATS))
+        if not found:
+            raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) in '{path}'")
+        return found
+    root = Path(path.anchor) if path.is_absolute() else Path()
+    found = sorted(file for file in root.glob(str(path.relative_to(path.anchor))) if file.is_file())
+    if not found:
         raise UserError(f"AUDIO: there is no file or folder '{source}'")
-    if not (sounds := [source] if source.is_file() else list(media_files(source, DECODED | UNREADABLE))):
-        raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) in '{source}'")
-    client = store.connect()
-    run = store.find_run(client, run_id)
-    if run.data.tags.get("kind") == "study":
-        name = run.data.tags.get("study", "")
-        raise UserError(f"RUN: {run_id} is the run of the whole study {name}; name a run of one of its models")
-    if run.data.tags.get("kind") in ("tuning", "trial"):
-        name = run.data.tags.get("experiment", "")
-        raise UserError(f"RUN: {run_id} is of a search, which keeps no model; make train EXP={name}_tuned trains one")
-    kept = run.data.params.get("fit.keep", "best")  # the weights that the test split was read with
-    files = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == kept]
-    if not files:
-        raise UserError(
-            f"run {run_id} ({run.info.status}) has no checkpoint; RESUME={run_id} finishes a run that was killed, and "
-            f'a run with SET="fit.log_model=true" stores one'
-        )
-    checkpoint = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=files[0])
-    model = from_checkpoint(Path(checkpoint))
-    if model.classifier.experiment.data.normalise_speakers:
-        raise UserError(
-            f"RUN: {run_id} was normalised by all clips of each speaker ({USES_TEST_SPEAKERS}), so it cannot predict single files"
-        )
-    settings = model.classifier.experiment.audio
-    for file in sounds:
-        if file.suffix.lower() in UNREADABLE:
-            yield Prediction(
-                file, {}, f"{file.suffix} cannot be read; convert it, for example with ffmpeg -i FILE FILE.wav"
-            )
-            continue
+    return found
+
+
+def predict(files: list[Path], recogniser: Recogniser, timeline: bool = False) -> Iterator[Prediction]:
+    """Yields an answer for each file, in order; with `timeline`, each has its segments."""
+    if not timeline:
+        for path, answer in zip(files, recogniser.files(files), strict=True):
+            yield Prediction(path, None, str(answer)) if isinstance(answer, BadClip) else Prediction(path, answer)
+        return
+    for path in files:
         try:
-            wave = audio.load(file, settings)
-        except audio.BadClip as fault:
-            yield Prediction(file, {}, str(fault))
-            continue
-        with torch.inference_mode():
-            probabilities = model(torch.from_numpy(wave)[None])[0]
-        by_emotion = dict(zip(model.classes, probabilities.tolist(), strict=True))
-        yield Prediction(file, by_emotion, note=_part_used(len(wave) / settings.sample_rate, model.used))
-
-
-def _part_used(seconds: float, used: tuple[float, float]) -> str:
-    """Returns what to say of a file that is longer than the model uses, or ends before that part; else ""."""
-    start, end = used
-    if seconds <= start:
-        return f"it ends before {start:.1f} s, where the part that the model uses begins"
-    return f"only {start:.1f} s to {end:.1f} s of {seconds:.1f} s were used" if seconds > end else ""
+            yield Prediction(path, recogniser.file(path, timeline=True))
+        except BadClip as fault:
+            yield Prediction(path, None, str(fault))

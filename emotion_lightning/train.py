@@ -13,6 +13,7 @@ from emotion_lightning.audit.leakage import audit
 from emotion_lightning.config.ranks import Ranks, resolve_ranks
 from emotion_lightning.config.schema import Experiment
 from emotion_lightning.data.datamodule import EmotionData
+from emotion_lightning.serving.logged_model import log_model
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import signals, store
 from emotion_lightning.tracking.resume import require_same_data
@@ -23,9 +24,9 @@ from emotion_lightning.training.fit import OnEpoch, fit
 from emotion_lightning.training.inference import Model
 from emotion_lightning.training.run_logging import (
     check_test_split_unread,
+    log_checkpoints,
     log_choice,
     log_inputs,
-    log_model_files,
     run_tags,
 )
 
@@ -94,7 +95,8 @@ def train(
         # Evaluation: the test split is read here, once
         result = evaluate_and_log(experiment, data, fitted, tracked, folder / "outputs")
         if experiment.fit.log_model:
-            log_model_files(fitted)
+            log_checkpoints(fitted)
+            log_model(data, findings, fitted, result, folder / "package")
     shutil.rmtree(folder)
     return result
 

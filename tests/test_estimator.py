@@ -20,7 +20,8 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.features import log_mel
 from emotion_lightning.models import svm
 from emotion_lightning.training import estimator_file
-from emotion_lightning.training.estimator import EmotionEstimator, temperature
+from emotion_lightning.training.calibration import temperature
+from emotion_lightning.training.estimator import EmotionEstimator
 
 
 def clips(classes: int, count: int, seed: int) -> FeatureBatch:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap, ttest_rel
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
-from emotion_lightning.report.significance import (
+from emotion_lightning.training.significance import (
     METRICS,
     by_speaker,
     fold_difference,
@@ -20,7 +20,7 @@ from emotion_lightning.report.significance import (
     paired_interval,
     score,
 )
-from emotion_lightning.report.significance import Tested as Arm  # pytest takes Test… for a class of tests
+from emotion_lightning.training.significance import Tested as Arm  # pytest takes Test… for a class of tests
 
 STUDIES, SPEAKERS = 300, 24
 CLIPS = np.array([8, 6, 4, 2])  # of each class, each speaker

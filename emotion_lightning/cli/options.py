@@ -33,6 +33,15 @@ Jobs = Annotated[
         help="runs at once, each in a process (default: 1; on a cluster, as many as it has processors or GPUs)",
     ),
 ]
+Run = Annotated[str | None, typer.Option("--run", help="id of a finished run, or the beginning of it")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="a folder with a model, or a registered name: name, name@alias or name/version"),
+]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option("--min-confidence", min=0, max=1, help="answer `uncertain` below it (answer.min_confidence)"),
+]
 EngineName = Annotated[
     Name,
     typer.Option("--engine", help="where the runs are: in processes of this machine, or as tasks on a Ray cluster"),

@@ -17,11 +17,14 @@ from emotion_lightning.cli.options import (
     DataDir,
     ExperimentName,
     Jobs,
+    MinConfidence,
+    Model,
     Overrides,
+    Run,
 )
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import ranks
-from emotion_lightning.errors import UserError, listed
+from emotion_lightning.errors import UserError
 from emotion_lightning.studies.engine import Choice
 from emotion_lightning.tuning.request import INNER_FOLDS
 
@@ -119,27 +122,29 @@ def tune(
 
 @app.command()
 def predict(
-    audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="a sound file, or a folder of them")],
-    run: Annotated[str, typer.Option("--run", help="id of a finished run, or the beginning of it")],
+    audio: Annotated[
+        str | None, typer.Argument(metavar="AUDIO", help="a sound file, a folder, or a pattern such as 'calls/*.wav'")
+    ] = None,
+    run: Run = None,
+    model: Model = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="write all probabilities to this .csv or .json file")
+    ] = None,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="segments of one emotion, with a picture and a label file for Audacity")
+    ] = False,
+    min_confidence: MinConfidence = None,
+    mic: Annotated[float | None, typer.Option("--mic", help="record so many seconds from the microphone")] = None,
 ) -> None:
-    """Print the probability of every emotion for each clip, the most probable first."""
-    from emotion_lightning.predict import predict as predictions
+    """Print the emotion of sound files, with its calibrated probability and the next best one."""
+    if (audio is None) == (mic is None):
+        raise UserError("AUDIO: a file, a folder or a pattern is needed, or MIC=<seconds>, which records")
+    from emotion_lightning.cli.predict import predict_command, record
+    from emotion_lightning.predict import open_model
 
-    faults = []
-    for number, prediction in enumerate(predictions(audio, run)):
-        if number == 0:
-            console.print("file: emotions with their probabilities, the most probable first")
-        name = prediction.path.relative_to(audio) if audio.is_dir() else prediction.path.name
-        if prediction.fault:
-            faults.append(f"{name}: {prediction.fault}")
-            continue
-        ordered = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-        note = f" ({prediction.note})" if prediction.note else ""
-        shown = ", ".join(f"{emotion} {probability:.3f}" for emotion, probability in ordered)
-        console.print(f"{name}: {shown}{note}", soft_wrap=True, markup=False)
-    if faults:
-        count = len(faults)
-        raise UserError(listed(f"{count} file{'s' * (count > 1)} could not be decoded", faults))
+    recogniser = open_model(run, model, min_confidence)
+    source = audio if mic is None else str(record(mic, recogniser.rate, console))
+    predict_command(str(source), recogniser, out, timeline, console)
 
 
 @app.command()

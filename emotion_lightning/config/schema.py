@@ -161,6 +161,17 @@ class Fit(Settings):
     log_model: bool = Field(True, description="keep the servable model and the checkpoints as artifacts of the run")
 
 
+class Answer(Settings):
+    """What a trained model answers; it changes no training, so signatures leave it out."""
+
+    min_confidence: float = Field(
+        0.0, ge=0, lt=1, description="a clip whose most probable emotion has less is answered with `uncertain`"
+    )
+    coverage: float = Field(
+        0.9, gt=0, lt=1, description="share of clips whose set of emotions should contain the true one"
+    )
+
+
 MACHINE_FIT = {"accelerator", "devices", "log_model"}
 """Settings of `fit` that choose the machine and not the computation; signatures leave them out."""
 
@@ -182,6 +193,7 @@ class Experiment(Settings):
     model: Part
     data: Data = Data()
     fit: Fit = Fit()
+    answer: Answer = Answer()
     # excluded from every dump, since it changes no run: so neither signatures nor params nor checkpoints have it
     search: Annotated[dict[str, SearchRange], BeforeValidator(_tidy_parts)] = Field(
         default_factory=dict, exclude=True, description="ranges of settings that `make tune` searches, by dotted path"
@@ -213,7 +225,8 @@ class Experiment(Settings):
         The order of stages, corpora and augmentations counts, since it changes the result.
         """
         settings = self.model_dump(
-            mode="json", exclude={"name": True, "about": True, "data": {"dir", "cache"}, "fit": MACHINE_FIT}
+            mode="json",
+            exclude={"name": True, "about": True, "data": {"dir", "cache"}, "fit": MACHINE_FIT, "answer": True},
         )
         if not self.emotions:  # older signatures, of runs without these settings, stay valid
             del settings["emotions"]

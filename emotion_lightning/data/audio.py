@@ -5,6 +5,7 @@ Trimming comes before resampling, because this saves work.
 """
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -38,38 +39,55 @@ def decode(path: Path) -> tuple[Waveform, int]:
         BadClip: the file is missing, not audio, truncated, silent or empty, or has samples that are not numbers.
     """
     samples, rate = _read(path)
+    return mono(samples), rate
+
+
+def decode_bytes(content: bytes) -> tuple[Waveform, int]:
+    """Returns the same for the bytes of an audio file.
+
+    Raises:
+        BadClip: as in `decode`.
+    """
+    samples, rate = _read(BytesIO(content))
+    return mono(samples), rate
+
+
+def mono(samples: Waveform) -> Waveform:
+    """Averages the channels of (samples, channels) to (samples,) without DC.
+
+    Raises:
+        BadClip: there is no sample or no sound, or a sample is not a number.
+    """
     if len(samples) == 0:
         raise BadClip("no samples")
-    mono = _downmix(samples)
-    mean = mono.mean()
+    wave = downmix(samples)
+    mean = wave.mean()
     if not np.isfinite(mean):  # one NaN or infinite sample is enough
         raise BadClip("samples that are not numbers (NaN or infinite)")
-    mono -= mean
-    if (peak := float(max(mono.max(), -mono.min()))) < SILENT_PEAK:
+    wave = wave - mean
+    if (peak := float(max(wave.max(), -wave.min()))) < SILENT_PEAK:
         raise BadClip(f"silent (peak {20 * np.log10(max(peak, 1e-9)):.0f} dBFS)")
-    return mono, rate
+    return wave
 
 
-def _downmix(samples: Waveform) -> Waveform:
+def downmix(samples: Waveform) -> Waveform:
     """Averages the channels of (samples, channels); channels that cancel each other (inverted ones) give the loudest."""
     if samples.shape[1] == 1:
         return samples[:, 0]
-    mono, peaks = samples.mean(axis=1), np.abs(samples).max(axis=0)
-    if np.abs(mono).max() < 0.1 * peaks.max():
-        return samples[:, peaks.argmax()].copy()
-    return mono
+    mean, peaks = samples.mean(axis=1), np.abs(samples).max(axis=0)
+    return samples[:, peaks.argmax()] if np.abs(mean).max() < 0.1 * peaks.max() else mean
 
 
-def _read(path: Path) -> tuple[Waveform, int]:
+def _read(source: Path | BytesIO) -> tuple[Waveform, int]:
     """Returns the waveform (samples, channels) and its rate in Hz. Refuses a file that is shorter than its header says."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(source) as file:
             if file.frames > LONGEST:
                 raise BadClip("its header has no length; re-encode it")
             samples = file.read(dtype="float32", always_2d=True)
             shortened = SHORTENED.search(file.extra_info)  # libsndfile accepts a truncated WAV
     except (soundfile.LibsndfileError, OSError) as error:
-        size = path.stat().st_size if path.exists() else None
+        size = _size(source)
         reason = getattr(error, "error_string", str(error))
         raise BadClip("missing" if size is None else "empty file" if size == 0 else f"corrupt ({reason})") from None
     if len(samples) < file.frames:
@@ -77,6 +95,13 @@ def _read(path: Path) -> tuple[Waveform, int]:
     if shortened and int(shortened[2]) < int(shortened[1]) < STREAMED:
         raise BadClip(f"truncated ({shortened[2]} of {shortened[1]} bytes)")
     return samples, file.samplerate
+
+
+def _size(source: Path | BytesIO) -> int | None:
+    """Returns the bytes of a file, None for a missing one."""
+    if isinstance(source, BytesIO):
+        return source.getbuffer().nbytes
+    return source.stat().st_size if source.exists() else None
 
 
 def trim(wave: Waveform, top_db: float, frame: int = 2048, hop: int = 512) -> Waveform:
@@ -96,7 +121,15 @@ def load(path: Path, settings: Audio) -> Waveform:
     Raises:
         BadClip: as in `decode`, or the clip is too short.
     """
-    wave, rate = decode(path)
+    return prepare(*decode(path), settings)
+
+
+def prepare(wave: Waveform, rate: int, settings: Audio) -> Waveform:
+    """Trims and resamples a waveform (samples,) at `rate` Hz as `load` does.
+
+    Raises:
+        BadClip: it is too short.
+    """
     if settings.trim_db is not None:
         wave = trim(wave, settings.trim_db)
     if len(wave) < settings.min_seconds * rate:

@@ -73,10 +73,9 @@ class ClipStore:
         lengths = torch.cat([length for _, length in pieces])
         return torch.nn.utils.rnn.pad_sequence([wave[0] for wave, _ in pieces], batch_first=True), lengths
 
-    def seconds(self) -> NDArray[np.float64]:
-        """Returns the length of each recorded clip (clips,) in seconds."""
-        recorded = torch.tensor([row for row, clip in enumerate(self.clips) if not clip.variant])
-        lengths = self._of_clips([torch.from_numpy(waves.lengths) for waves in self._waves], recorded)
+    def seconds(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Returns the length of the clips `index` (N,) in seconds."""
+        lengths = self._of_clips([torch.from_numpy(waves.lengths) for waves in self._waves], torch.from_numpy(index))
         return lengths.numpy() / self._experiment.audio.sample_rate
 
     def fingerprints(self) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:

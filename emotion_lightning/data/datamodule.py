@@ -87,12 +87,13 @@ class EmotionData(L.LightningDataModule):
         self.clips = clips
         if experiment.data.normalise_speakers:
             self._normalise_speakers = self._speaker_normaliser()
+        recorded = np.flatnonzero([not clip.variant for clip in clips])
         self.notes = [
             *self._store.notes,
             *notes.on_classes(clips, self.split, self.classes),
             *notes.on_contradictions(clips),
             *notes.on_unused_clips(clips, self.split, experiment.protocol.name),
-            *notes.on_unused_seconds(self._store.seconds(), self.feature.used),
+            *notes.on_unused_seconds(self._store.seconds(recorded), self.feature.used),
         ]
 
     def _speaker_normaliser(self) -> SpeakerNormaliser:
@@ -111,6 +112,10 @@ class EmotionData(L.LightningDataModule):
         """Returns one clip's waveform (samples,)."""
         self.access_log.record(np.array([index]))
         return self._store.waveforms(torch.tensor([index]))[0][0].numpy()
+
+    def training_seconds(self) -> NDArray[np.float64]:
+        """Returns the lengths (N,) in seconds of what the model is trained on: clips, or slices of them."""
+        return self._store.seconds(self.split.train)
 
     def count_reads(self, purpose: str | None, split: str) -> int:
         """Returns how many clips of a split were read for a purpose ("fit", "normaliser"), or for any (None)."""

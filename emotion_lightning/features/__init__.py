@@ -6,6 +6,7 @@ clips are padded with zeros at the end; the feature of a clip does not depend on
 
 import math
 from abc import abstractmethod
+from pathlib import Path
 
 import torch
 import torchaudio
@@ -37,6 +38,12 @@ class Feature(nn.Module):
         `waves` (B, samples) are zero-padded waveforms, `lengths` (B,) their lengths in samples. Also returns the valid
         share (B,) of the time axis, 0…1, which the clip fills.
         """
+
+    def save_weights(self, folder: Path) -> None:
+        """Writes the outside weights that it computes with to a folder of a model package, if there are any."""
+
+    def load_weights(self, folder: Path) -> None:
+        """Takes the outside weights from such a folder, and computes in 32 bits, so that every machine gives the same."""
 
     def present(self, stored: Tensor) -> Tensor:
         """Turns the stored form (B, C, F, T) into float (B, C', F, T)."""

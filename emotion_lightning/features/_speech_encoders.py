@@ -20,6 +20,7 @@ from emotion_lightning.weights.fetch import use_hub_offline_if_unreachable
 from emotion_lightning.weights.formats import tensors
 
 RATE = 16_000  # Hz, of all these encoders
+WHISPER = "whisper_encoder"  # the folder of a saved one: transformers' own loader would add a decoder
 WHISPER_SECONDS = 30.0  # its position encodings end there
 
 
@@ -107,6 +108,25 @@ def load(source: str) -> SpeechEncoder:
     return _from_transformers(source)
 
 
+def save(source: str, folder: Path) -> None:
+    """Writes an encoder to a folder that `load` reads, in 16 bits if no value changes by that."""
+    encoder = load(source)
+    network: Any = encoder.encoder if isinstance(encoder, Whisper) else encoder.network
+    if all(torch.equal(tensor.half().float(), tensor) for tensor in network.parameters()):
+        network.half()
+    network.save_pretrained(folder / WHISPER if isinstance(encoder, Whisper) else folder)
+    if not isinstance(encoder, Whisper):
+        from transformers import Wav2Vec2FeatureExtractor
+
+        Wav2Vec2FeatureExtractor(do_normalize=encoder.normalise).save_pretrained(folder)
+
+
+def _saved_whisper(folder: Path) -> Whisper:
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    return Whisper(WhisperEncoder.from_pretrained(folder, dtype=torch.float32)).eval()
+
+
 def origin(source: str) -> Origin:
     """Returns what is known of the weights without loading them."""
     if source in pretrained.files():
@@ -178,8 +198,10 @@ def _from_transformers(source: str) -> SpeechEncoder:
 
     if not Path(source).is_dir():
         use_hub_offline_if_unreachable()
+    elif (Path(source) / WHISPER).is_dir():
+        return _saved_whisper(Path(source) / WHISPER)
     try:
-        network = AutoModel.from_pretrained(source, use_safetensors=True).eval()
+        network = AutoModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32).eval()
         if hasattr(network, "encoder") and network.config.model_type == "whisper":
             return Whisper(network.encoder).eval()
         extractor = AutoFeatureExtractor.from_pretrained(source)

@@ -7,7 +7,8 @@ Needs `pip install 'emotion-lightning[weights]'`, which includes transformers.
 
 import math
 import threading
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 from emotion_lightning.config.ranges import NotEmpty, Speeds
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature, cpu_has_bf16, played_at
-from emotion_lightning.features._speech_encoders import RATE, WHISPER_SECONDS, SpeechEncoder, load, origin
+from emotion_lightning.features._speech_encoders import RATE, WHISPER_SECONDS, SpeechEncoder, load, origin, save
 
 Pool = Literal["statistics", "frames"]
 Precision = Literal["auto", "32", "bf16"]
+LOADING = threading.Lock()  # a corpus is read by several threads
 FRAMES_PER_SECOND = 50  # of Whisper, wav2vec 2.0, HuBERT and WavLM
 
 
@@ -50,15 +52,14 @@ class Encoder(Feature):
         self.pretrained = (origin(weights),)
         # not a submodule: it is frozen, and a checkpoint of 80 MB in every run would say nothing new
         self._loaded: list[SpeechEncoder] = []
-        self._computes_in_bf16 = False  # decided where it is loaded; a pickled one stays as it is on another machine
-        self._lock = threading.Lock()
+        self._computes_in_bf16 = False  # decided where it is loaded
 
     def network(self, device: torch.device) -> SpeechEncoder:
         """Returns the encoder on the device; loads it the first time, so that a run on cached states never does.
 
         Raises: UserError for a layer that it does not have.
         """
-        with self._lock:
+        with LOADING:
             if not self._loaded:
                 encoder = load(self.weights)
                 if max(self.layers) > encoder.depth:
@@ -99,13 +100,13 @@ class Encoder(Feature):
         state = state[: self.frames].T
         return nn.functional.pad(state, (0, self.frames - state.shape[1])).half()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Returns what is pickled: with the encoder, so that a served model needs no weights beside it."""
-        self.network(torch.device("cpu"))
-        return {**self.__dict__, "_lock": None}
+    def save_weights(self, folder: Path) -> None:
+        save(self.weights, folder)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "_lock": threading.Lock()})
+    def load_weights(self, folder: Path) -> None:
+        with LOADING:
+            self.weights, self.precision = str(folder), "32"
+            self._loaded.clear()
 
 
 def build(

@@ -10,6 +10,8 @@
 All must have the same number of frames and of channels, so the same hop. Their bands are joined in the order of the file.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -42,6 +44,17 @@ class Joined(Feature):
             raise UserError(f"features.of: all need the same number of channels and of frames, and have {sizes}")
         valid = torch.stack([share for _, share in computed.values()]).amin(0)
         return torch.cat([x.float() for x, _ in computed.values()], 2), valid
+
+    def save_weights(self, folder: Path) -> None:
+        for name, feature in self._named():
+            feature.save_weights(folder / name)
+
+    def load_weights(self, folder: Path) -> None:
+        for name, feature in self._named():
+            feature.load_weights(folder / name)
+
+    def _named(self) -> Iterator[tuple[str, Feature]]:
+        yield from self.features.items()  # type: ignore[misc]
 
 
 def build(sample_rate: int, *, of: Annotated[Parts, NotEmpty]) -> Joined:

@@ -14,12 +14,12 @@ from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
 from emotion_lightning.errors import UserError
-from emotion_lightning.report.significance import Tested
 from emotion_lightning.studies import state
 from emotion_lightning.studies.plan import Plan, PlannedArm, PlannedCell
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import store
 from emotion_lightning.training import metrics
+from emotion_lightning.training.significance import Tested
 
 CURVES = ("loss/train", "loss/val")
 Curves = dict[str, list[tuple[int, float]]]

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from emotion_lightning.report import significance
 from emotion_lightning.report.collect import Group, Results
 from emotion_lightning.report.summary import Row
+from emotion_lightning.training import significance
 from emotion_lightning.training.plots import BLUE, GREY, ORANGE
 
 MARKS = "osD^vP*X"

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from emotion_lightning.report import claims
-from emotion_lightning.report.significance import METRICS
 from emotion_lightning.report.summary import Row
 from emotion_lightning.report.tables import Table
+from emotion_lightning.training.significance import METRICS
 
 COLUMNS = (
     *("arm", "protocol", "runs", "planned", "metric", "mean", "std", "low", "high"),

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from emotion_lightning.report.collect import Group
-from emotion_lightning.report.significance import Tested, by_speaker, interval, score
 from emotion_lightning.report.summary import FEWEST_SPEAKERS, Row
 from emotion_lightning.report.tables import Table, limits
 from emotion_lightning.training.metrics import GROUP_FIELDS
+from emotion_lightning.training.significance import Tested, by_speaker, interval, score
 
 NOTE = (
     "UAR in % over the test clips of all runs together, with a 95 % interval over speakers (four at least). It is the mean over "

@@ -8,7 +8,7 @@ import numpy as np
 
 from emotion_lightning.report import claims
 from emotion_lightning.report.collect import Finished, Group, Predictions, Results, pooled
-from emotion_lightning.report.significance import (
+from emotion_lightning.training.significance import (
     METRICS,
     FoldDifference,
     McNemar,

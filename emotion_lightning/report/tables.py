@@ -7,8 +7,8 @@ from textwrap import shorten
 
 from emotion_lightning.report import claims
 from emotion_lightning.report.collect import Results
-from emotion_lightning.report.significance import METRICS
 from emotion_lightning.report.summary import NAMES, Figure, Pair, Row
+from emotion_lightning.training.significance import METRICS
 
 Table = tuple[list[str], list[list[str]]]  # header, lines
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from sklearn.base import clone
 from sklearn.model_selection._search import BaseSearchCV
 from torch import Tensor
@@ -20,6 +19,7 @@ from emotion_lightning.data.datamodule import FeatureBatch
 from emotion_lightning.data.offline_augmentation import offline_augmentations
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature, valid_frames
+from emotion_lightning.training.calibration import temperature
 from emotion_lightning.weights import Origin
 
 
@@ -92,15 +92,6 @@ class EmotionEstimator:
         with torch.no_grad():
             x = self.feature.present(stored)
         return x.masked_fill(~valid_frames(valid, x.shape[-1])[:, None, None], float("nan")).numpy()
-
-
-def temperature(logits: Tensor, labels: Tensor) -> float:
-    """Returns the divisor of (N, classes) logits that gives the least cross-entropy, between 1/100 and 100."""
-
-    def loss(log_temperature: float) -> float:
-        return float(torch.nn.functional.cross_entropy(logits / np.exp(log_temperature), labels))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.01), np.log(100)), method="bounded").x))
 
 
 def _check_settings_have_effect(experiment: Experiment) -> None:

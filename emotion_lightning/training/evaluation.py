@@ -15,7 +15,8 @@ from emotion_lightning.config.schema import Experiment
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.protocols import SPLITS
 from emotion_lightning.tracking.run import Tracked
-from emotion_lightning.training import metrics
+from emotion_lightning.training import calibration, metrics
+from emotion_lightning.training.calibration import Calibration
 from emotion_lightning.training.fit import Fitted
 from emotion_lightning.training.inference import probabilities
 from emotion_lightning.weights import Origin
@@ -35,6 +36,7 @@ class RunResult:
     labels: Tensor
     probabilities: Tensor
     seconds: float
+    calibration: Calibration
 
 
 def evaluate_and_log(
@@ -49,6 +51,9 @@ def evaluate_and_log(
     figures = {f"best/{k}": v for k, v in metrics.scores(labels["val"], predicted["val"]).items()}
     figures |= {f"test/{k}": v for k, v in metrics.scores(labels["test"], predicted["test"]).items()}
     figures["test/ece_if_calibrated"] = metrics.ece_if_calibrated(predicted["test"])
+    scale = calibration.calibrate(labels["val"], predicted["val"], experiment.answer.coverage)
+    figures |= {f"test/{k}": v for k, v in calibration.scores(scale, labels["test"], predicted["test"]).items()}
+    figures["best/temperature"] = scale.temperature
     figures |= _uar_by_group(data, labels["test"], predicted["test"])
     figures |= {"seconds": fitted.seconds, **_speaker_counts(data)}
     recalls = zip(data.classes, per_class.recall.tolist(), strict=True)
@@ -63,10 +68,11 @@ def evaluate_and_log(
     title = f"{experiment.title_prefix}{experiment.name} · {experiment.protocol.name}"
     counts = metrics.confusion(labels["test"], predicted["test"])
     _draw(folder, title, data.classes, counts, tracked if fitted.epoch is not None else None)
+    _log_calibration(folder, title, scale, labels["test"], predicted["test"])
     mlflow.log_artifacts(str(folder))
     mlflow.set_tag("mlflow.note.content", _note(title, data, figures, fitted.model.pretrained))
     return RunResult(
-        tracked.id, tracked.address(), figures, data.classes, labels["test"], predicted["test"], fitted.seconds
+        tracked.id, tracked.address(), figures, data.classes, labels["test"], predicted["test"], fitted.seconds, scale
     )
 
 
@@ -78,6 +84,20 @@ def _draw(folder: Path, title: str, classes: tuple[str, ...], counts: Tensor, tr
     if tracked:
         history = tracked.history(["loss/train", "loss/val", "uar/train", "uar/val"])
         plots.loss_gap(history, title).savefig(folder / "loss_gap.png", dpi=120)
+
+
+def _log_calibration(folder: Path, title: str, scale: Calibration, labels: Tensor, probabilities: Tensor) -> None:
+    """Draws the calibration of the test split, and writes the accuracy for each share of answered clips."""
+    from emotion_lightning.training import plots
+
+    calibrated = scale.apply(probabilities)
+    curve = calibration.answered(labels, calibrated)
+    plots.calibration(labels, probabilities, calibrated, curve, title).savefig(folder / "calibration.png", dpi=120)
+    with (folder / "answered.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["min_confidence", "share_answered", "accuracy"])
+        rows = zip(curve.confidence.tolist(), curve.share.tolist(), curve.accuracy.tolist(), strict=True)
+        writer.writerows([f"{value:.6f}" for value in row] for row in rows)
 
 
 def _note(title: str, data: EmotionData, figures: dict[str, float], weights: Iterable[Origin]) -> str:

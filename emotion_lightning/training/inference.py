@@ -1,6 +1,5 @@
 """Trained models at work: probabilities of clips, and models rebuilt from the files that a run keeps."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Experiment
-from emotion_lightning.data.audio import SILENT_PEAK
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.errors import UserError
 from emotion_lightning.training import estimator_file
@@ -26,11 +24,10 @@ Model = EmotionClassifier | EmotionEstimator
 
 
 class EmotionModel(nn.Module):
-    """One network from waveforms to probabilities: what MLflow keeps, and what `predict` uses.
+    """One network from waveforms to probabilities, in 32 bits, as the model gives them: without calibration.
 
-    (B, samples) float32 mono waveforms at the experiment's rate, all of full length → (B, classes) probabilities.
-
-    Raises: ValueError for a waveform that is empty or silent, or has samples that are not numbers.
+    Waveforms (B, samples) float32, mono, at the experiment's rate, zero-padded at the end, and their lengths (B,) in samples →
+    probabilities (B, classes).
     """
 
     def __init__(self, classifier: Model):
@@ -40,22 +37,8 @@ class EmotionModel(nn.Module):
         self.classes = classifier.classes
         self.used = classifier.feature.used  # start and end in seconds
 
-    def forward(self, waves: Tensor) -> Tensor:
-        _require_sound(waves)
-        lengths = torch.full((len(waves),), waves.shape[1], device=waves.device)
+    def forward(self, waves: Tensor, lengths: Tensor) -> Tensor:
         return self.classifier.probabilities(*self.classifier.feature(waves, lengths))
-
-
-def _require_sound(waves: Tensor) -> None:
-    """Raises ValueError for waveforms (B, samples) that hold no sound."""
-    if not waves.numel():
-        raise ValueError(f"the waveforms have the shape {tuple(waves.shape)}: there is no sample")
-    peaks = waves.abs().amax(1)  # NaN if one sample is
-    for number, peak in enumerate(peaks.tolist()):
-        if not math.isfinite(peak):
-            raise ValueError(f"waveform {number} has samples that are not numbers (NaN or infinite)")
-        if peak < SILENT_PEAK:
-            raise ValueError(f"waveform {number} is silent (its peak is below {SILENT_PEAK:g} of full scale)")
 
 
 def probabilities(model: Model, data: EmotionData, index: NDArray[int64]) -> Tensor:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from emotion_lightning.training.calibration import Answered
+
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 
@@ -32,6 +34,35 @@ def loss_gap(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> 
     top.legend(frameon=False)
     bottom.set(ylabel="UAR", xlabel="epoch", ylim=(0, 1))
     bottom.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def calibration(
+    labels: Tensor, before: Tensor, after: Tensor, coverage: Answered, title: str, bins: int = 10
+) -> Figure:
+    """Draws accuracy by confidence, before and after the temperature, and accuracy by the share of answered clips.
+
+    `labels` (N,), `before` and `after` (N, classes) are of the test split.
+    """
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], ":", color=GREY, label="calibrated")
+    for probabilities, colour, style, label in (
+        (before, ORANGE, "--s", "as the model gives them"),
+        (after, BLUE, "-o", "after the temperature"),
+    ):
+        confidence, predicted = probabilities.max(1)
+        number = (confidence * bins).long().clamp(max=bins - 1)
+        filled = [i for i in range(bins) if (number == i).any()]
+        means = [[float(x[number == i].float().mean()) for i in filled] for x in (confidence, predicted == labels)]
+        left.plot(*means, style, color=colour, markersize=4, label=label)
+    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=title)
+    left.legend(frameon=False)
+    right.plot(coverage.share, coverage.accuracy, color=BLUE)
+    right.set(xlabel="share of clips that are answered", ylabel="accuracy of these", xlim=(0, 1), ylim=(0, 1.02))
+    right.set_title("least confident answers withheld")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
     return figure
 
 

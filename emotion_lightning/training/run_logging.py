@@ -1,15 +1,10 @@
-"""What a run logs to MLflow in addition to its scores: tags, settings, environment, data, and the trained model."""
+"""What a run logs to MLflow in addition to its scores: tags, settings, environment, data, and checkpoints."""
 
-import math
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import mlflow
-import numpy as np
 import yaml
 
-import emotion_lightning
 from emotion_lightning.config.ranks import resolve_ranks
 from emotion_lightning.config.schema import USES_TEST_SPEAKERS, Experiment
 from emotion_lightning.data.datamodule import EmotionData
@@ -20,7 +15,7 @@ from emotion_lightning.tracking import environment
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.training import hardware
 from emotion_lightning.training.fit import Fitted
-from emotion_lightning.training.inference import EmotionModel, Model, from_checkpoint
+from emotion_lightning.training.inference import Model
 
 TAG_LIMIT = 5000  # characters, MLflow's limit for a value
 
@@ -96,39 +91,7 @@ def log_choice(fitted: Fitted) -> None:
         mlflow.set_tag("chosen", ", ".join(f"{name.rsplit('__')[-1]}={value}" for name, value in chosen.items()))
 
 
-def log_model_files(fitted: Fitted) -> None:
-    """Logs the checkpoints, and an MLflow model from waveforms to probabilities.
-
-    Our code travels with the MLflow model; a user's own parts must be on the path where it is loaded. There is no MLflow model
-    with `data.normalise_speakers`, since single clips cannot be normalised so.
-    """
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
+def log_checkpoints(fitted: Fitted) -> None:
+    """Logs the checkpoints."""
     for file in fitted.files:
         mlflow.log_artifact(str(file), "checkpoints")
-    if fitted.model.experiment.data.normalise_speakers:
-        return
-    model = from_checkpoint(fitted.kept)
-    weights = [origin.sentence() for origin in fitted.model.pretrained]
-    waves, probabilities = (TensorSpec(np.dtype("float32"), (-1, width)) for width in (-1, len(model.classes)))
-    mlflow.pytorch.log_model(
-        model,
-        name="model",
-        signature=ModelSignature(Schema([waves]), Schema([probabilities])),
-        serialization_format="pickle",
-        code_paths=[str(Path(emotion_lightning.__file__).parent)],
-        pip_requirements=environment.model_requirements(model.classifier.feature.requirements),
-        metadata=_metadata(model) | ({"weights": weights} if weights else {}),
-    )
-
-
-def _metadata(model: EmotionModel) -> dict[str, Any]:
-    """Returns what a user of the MLflow model needs to know of its input and output."""
-    start, end = model.used
-    return {
-        "classes": list(model.classes),
-        "sample_rate_hz": model.classifier.experiment.audio.sample_rate,
-        "input": "mono waveforms (clips, samples), float32 from -1 to 1, at sample_rate_hz, without silence at the ends",
-        "uses_seconds": [start, None if math.isinf(end) else end],
-    }

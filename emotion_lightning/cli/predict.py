@@ -1,0 +1,146 @@
+"""`predict`: a table of answers, a CSV or JSON file, and timelines of long recordings."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from emotion_lightning.errors import UserError, listed
+from emotion_lightning.predict import Prediction, predict, sound_files
+from emotion_lightning.serving import timeline
+from emotion_lightning.serving.recogniser import Recogniser, Recognition
+
+TIMELINES = Path("reports/predict")
+
+
+def predict_command(
+    source: str,
+    recogniser: Recogniser,
+    out: Path | None,
+    with_timeline: bool,
+    console: Console,
+) -> None:
+    """Prints the answers for a file, a folder or a pattern; writes them to `out` and timelines beside it.
+
+    Raises: UserError where there is no file, or `out` is not a .csv or .json file; and at the end for files without an answer.
+    """
+    if out and out.suffix.lower() not in (".csv", ".json"):
+        raise UserError(f"OUT: '{out}' is neither a .csv nor a .json file")
+    files = sound_files(source)
+    root = Path(source) if Path(source).is_dir() else None
+    shown = track(
+        predict(files, recogniser, with_timeline),
+        "listening",
+        len(files),
+        console=console,
+        transient=True,
+        disable=len(files) < 2 or not console.is_terminal,
+    )
+    predictions = list(shown)
+    names = [str(p.path.relative_to(root)) if root else p.path.name for p in predictions]
+    console.print(_table(predictions, names, recogniser.about.title))
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        (_write_csv if out.suffix.lower() == ".csv" else _write_json)(out, predictions, recogniser.about.classes)
+        console.print(f"written: {out}")
+    if with_timeline:
+        for prediction in predictions:
+            if prediction.answer:
+                _show_timeline(prediction.path, prediction.answer, out.parent if out else TIMELINES, console)
+    faults = [f"{name}: {p.fault}" for name, p in zip(names, predictions, strict=True) if p.fault]
+    if faults:
+        raise UserError(
+            listed(f"{len(faults)} of {len(files)} file{'s' * (len(files) > 1)} could not be used", faults)
+        )
+
+
+def _table(predictions: Sequence[Prediction], names: Sequence[str], title: str) -> Table:
+    table = Table("file", "emotion", "confidence", "next best", "seconds", title=title)
+    for name, prediction in zip(names, predictions, strict=True):
+        if not (answer := prediction.answer):
+            continue
+        second = answer.ranked[1]
+        parts = f" in {answer.windows} windows" if answer.windows > 1 else ""
+        table.add_row(
+            name,
+            answer.emotion,
+            f"{answer.confidence:.2f}",
+            f"{second[0]} {second[1]:.2f}",
+            f"{answer.seconds:.1f}{parts}",
+        )
+    return table
+
+
+def _rows(predictions: Iterable[Prediction]) -> Iterator[dict[str, Any]]:
+    for prediction in predictions:
+        row: dict[str, Any] = {"file": str(prediction.path), "fault": prediction.fault}
+        if answer := prediction.answer:
+            row |= {
+                "emotion": answer.emotion,
+                "confidence": answer.confidence,
+                "emotions": list(answer.emotions),
+                "seconds": answer.seconds,
+                "windows": answer.windows,
+                "probabilities": answer.probabilities,
+                "segments": [asdict(segment) for segment in answer.segments],
+            }
+        yield row
+
+
+def _write_json(file: Path, predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
+    file.write_text(json.dumps(list(_rows(predictions)), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _write_csv(file: Path, predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        fields = ["file", "emotion", "confidence", "emotions", "seconds", "windows", *classes, "fault"]
+        writer = csv.DictWriter(stream, fields, restval="", extrasaction="ignore")
+        writer.writeheader()
+        for row in _rows(predictions):
+            shares = {name: f"{value:.6f}" for name, value in row.get("probabilities", {}).items()}
+            writer.writerow(row | shares | {"emotions": " ".join(row.get("emotions", []))})
+
+
+def _show_timeline(path: Path, answer: Recognition, folder: Path, console: Console) -> None:
+    """Prints the segments of one recording, and writes a picture and Audacity's labels."""
+    table = Table("start", "end", "emotion", "confidence", title=path.name)
+    for segment in answer.segments:
+        table.add_row(
+            timeline.clock(segment.start), timeline.clock(segment.end), segment.emotion, f"{segment.confidence:.2f}"
+        )
+    console.print(table)
+    folder.mkdir(parents=True, exist_ok=True)
+    labels, picture = folder / f"{path.name}.labels.txt", folder / f"{path.name}.png"
+    labels.write_text(timeline.audacity_labels(answer.segments), encoding="utf-8")
+    timeline.draw(answer.segments, answer.seconds, path.name).savefig(picture, dpi=120)
+    console.print(f"written: {labels} (Audacity: File, Import, Labels), {picture}", soft_wrap=True)
+
+
+def record(seconds: float, rate: int, console: Console) -> Path:
+    """Records from the default microphone to a WAV file, and returns its path.
+
+    Raises: UserError where sounddevice or a microphone is missing.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:  # OSError: the PortAudio library is missing
+        raise UserError(
+            f"MIC: sounddevice cannot be used ({error}); pip install 'emotion-lightning[mic]' installs it"
+        ) from None
+    import soundfile
+
+    try:
+        console.print(f"listening for {seconds:g} s …")
+        samples = sounddevice.rec(round(seconds * rate), samplerate=rate, channels=1, dtype="float32", blocking=True)
+    except sounddevice.PortAudioError as error:
+        raise UserError(f"MIC: no recording ({error})") from None
+    TIMELINES.mkdir(parents=True, exist_ok=True)
+    file = TIMELINES / "microphone.wav"
+    soundfile.write(file, samples, rate)
+    return file

@@ -1,0 +1,1 @@
+"""Trained models in use: the model package, recordings of any length, the server, other formats."""
