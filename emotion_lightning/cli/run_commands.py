@@ -140,11 +140,11 @@ def predict(
     if (audio is None) == (mic is None):
         raise UserError("AUDIO: a file, a folder or a pattern is needed, or MIC=<seconds>, which records")
     from emotion_lightning.cli.predict import predict_command, record
-    from emotion_lightning.predict import open_model
+    from emotion_lightning.predict import open_model, sound_files
 
-    recogniser = open_model(run, model, min_confidence)
-    source = audio if mic is None else str(record(mic, recogniser.rate, console))
-    predict_command(str(source), recogniser, out, timeline, console)
+    source = audio or str(record(mic or 0, console))
+    files = sound_files(source)
+    predict_command(files, Path(source), open_model(run, model, min_confidence), out, timeline, console)
 
 
 @app.command()
