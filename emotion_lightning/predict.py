@@ -4,15 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
 import torch
 
-from emotion_lightning.config.schema import USES_TEST_SPEAKERS
 from emotion_lightning.corpora import DECODED, media_files
 from emotion_lightning.data import audio
 from emotion_lightning.errors import UserError
-from emotion_lightning.tracking import store
-from emotion_lightning.training.inference import from_checkpoint
+from emotion_lightning.training import kept
 
 UNREADABLE = {".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mkv", ".mov"}
 """Formats of sound that people have and libsndfile does not read."""
@@ -43,27 +40,7 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
         raise UserError(f"AUDIO: there is no file or folder '{source}'")
     if not (sounds := [source] if source.is_file() else list(media_files(source, DECODED | UNREADABLE))):
         raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) in '{source}'")
-    client = store.connect()
-    run = store.find_run(client, run_id)
-    if run.data.tags.get("kind") == "study":
-        name = run.data.tags.get("study", "")
-        raise UserError(f"RUN: {run_id} is the run of the whole study {name}; name a run of one of its models")
-    if run.data.tags.get("kind") in ("tuning", "trial"):
-        name = run.data.tags.get("experiment", "")
-        raise UserError(f"RUN: {run_id} is of a search, which keeps no model; make train EXP={name}_tuned trains one")
-    kept = run.data.params.get("fit.keep", "best")  # the weights that the test split was read with
-    files = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints") if Path(a.path).stem == kept]
-    if not files:
-        raise UserError(
-            f"run {run_id} ({run.info.status}) has no checkpoint; RESUME={run_id} finishes a run that was killed, and "
-            f'a run with SET="fit.log_model=true" stores one'
-        )
-    checkpoint = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=files[0])
-    model = from_checkpoint(Path(checkpoint))
-    if model.classifier.experiment.data.normalise_speakers:
-        raise UserError(
-            f"RUN: {run_id} was normalised by all clips of each speaker ({USES_TEST_SPEAKERS}), so it cannot predict single files"
-        )
+    model = kept.model_of_files(kept.find(run_id))
     settings = model.classifier.experiment.audio
     for file in sounds:
         if file.suffix.lower() in UNREADABLE:
@@ -79,10 +56,10 @@ def predict(source: Path, run_id: str) -> Iterator[Prediction]:
         with torch.inference_mode():
             probabilities = model(torch.from_numpy(wave)[None])[0]
         by_emotion = dict(zip(model.classes, probabilities.tolist(), strict=True))
-        yield Prediction(file, by_emotion, note=_part_used(len(wave) / settings.sample_rate, model.used))
+        yield Prediction(file, by_emotion, note=part_used(len(wave) / settings.sample_rate, model.used))
 
 
-def _part_used(seconds: float, used: tuple[float, float]) -> str:
+def part_used(seconds: float, used: tuple[float, float]) -> str:
     """Returns what to say of a file that is longer than the model uses, or ends before that part; else ""."""
     start, end = used
     if seconds <= start:
