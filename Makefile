@@ -12,7 +12,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune train study ablation honesty tune audit sanity report compare import data weights predict experiments ui bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain experiments ui bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ predict: setup ## emotions of your sound files: AUDIO=file-or-folder RUN=run
 	@test -n "$(AUDIO)" -a -n "$(RUN)" || { echo 'error: both are needed: make predict AUDIO=<file or folder> RUN=<run id>'; exit 2; }
 	@$(EMOTION) predict "$(AUDIO)" --run "$(RUN)"
 
+explain: setup $(if $(AUDIO),setup-explain) ## a page of a run's errors, reports/explain/RUN: RUN=run [AUDIO=file: what mattered in it] [TOP=12] [MAP=tsne] [DATA=dir] [CACHE=dir]
+	@test -n "$(RUN)" || { echo 'error: RUN is missing, for example: make explain RUN=<run id>'; exit 2; }
+	@$(EMOTION) explain "$(RUN)" $(FOLDERS) $(if $(AUDIO),--audio "$(AUDIO)") $(if $(TOP),--top "$(TOP)") $(if $(MAP),--map "$(MAP)")
+
 experiments: setup ## list the experiments, the studies and the published figures
 	@$(EMOTION) experiments
 
@@ -101,6 +105,7 @@ setup-dev: $(VENV)/.installed-dev
 setup-cluster: $(VENV)/.installed-cluster
 setup-weights: $(VENV)/.installed-weights
 setup-tune: $(VENV)/.installed-tune
+setup-explain: $(VENV)/.installed-explain
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: Python 3.11 or newer is needed; PYTHON=python3.12 names one'; exit 2; }
@@ -114,7 +119,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'setting up .venv (torch, its libraries and the tools of the tests: 6 GB, a few minutes) …'
 	@$(PIP) --editable '.[dev]'
-	@touch $(VENV)/.installed $(VENV)/.installed-weights $(VENV)/.installed-tune $@
+	@touch $(VENV)/.installed $(VENV)/.installed-weights $(VENV)/.installed-tune $(VENV)/.installed-explain $@
 
 $(VENV)/.installed-cluster: $(VENV)/.installed
 	@$(PIP) --editable '.[cluster]'
@@ -126,4 +131,8 @@ $(VENV)/.installed-weights: $(VENV)/.installed
 
 $(VENV)/.installed-tune: $(VENV)/.installed
 	@$(PIP) --editable '.[tune]'
+	@touch $@
+
+$(VENV)/.installed-explain: $(VENV)/.installed
+	@$(PIP) --editable '.[explain]'
 	@touch $@

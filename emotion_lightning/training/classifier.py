@@ -120,7 +120,7 @@ class EmotionClassifier(L.LightningModule):
         return self.network(self.inputs(stored, place), valid).float()
 
     def inputs(self, stored: Tensor, place: float = 0.5) -> Tensor:
-        """Returns what the network gets (B, C, F, T) for stored features: presented, resized and normalised, in full precision."""
+        """Returns the network's input (B, C, F, T) for stored features: presented, resized, normalised, in full precision."""
         with torch.no_grad(), torch.autocast(stored.device.type, enabled=False):
             return self._normalised(self._sized(self.feature.present(stored), place))
 
