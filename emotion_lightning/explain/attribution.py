@@ -4,17 +4,15 @@ Integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365) for networks o
 features have no bands or no time, get occlusion: blocks of the sound itself are muted, and everything after is computed anew.
 """
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import torch
 from captum.attr import FeatureAblation, IntegratedGradients
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from emotion_lightning.config import parts
 from emotion_lightning.explain import mel
+from emotion_lightning.explain.maps import BANDS, Map, time_blocks
 from emotion_lightning.features.log_mel import LogMel
 from emotion_lightning.features.log_mel_windows import LogMelWindows
 from emotion_lightning.features.picture import Picture
@@ -22,29 +20,7 @@ from emotion_lightning.training.classifier import EmotionClassifier
 from emotion_lightning.training.inference import Model
 
 STEPS = 64  # points of the integral
-BANDS = 8  # of equal width on the mel scale, for occlusion
-BLOCK = 0.15  # s, the shortest time that occlusion mutes at once
-MOST_BLOCKS = 20  # in time; of a longer clip, each is longer
 WINDOW = 0.032  # s, of the transform in which blocks are muted
-
-
-@dataclass(frozen=True)
-class Map:
-    """How much each cell speaks for (> 0) or against (< 0) the predicted emotion."""
-
-    values: NDArray[np.float64]  # (bands, times), the lowest band first; bands are equally wide on the mel axis
-    seconds: float  # that the time axis spans, from the start of the sound
-    sound: float  # the score of the predicted emotion
-    silence: float  # that of the baseline; the values of integrated gradients sum up to the difference
-
-    def summed(self, bands: int, times: int) -> "Map":
-        """Returns the map in at most so many bands and times, each the sum of the cells in it."""
-        before_bands, before_times = self.values.shape
-        bands, times = min(bands, before_bands), min(times, before_times)
-        row, column = np.arange(before_bands) * bands // before_bands, np.arange(before_times) * times // before_times
-        sums = np.zeros((bands, times))
-        np.add.at(sums, (row[:, None], column[None]), self.values)
-        return replace(self, values=sums)
 
 
 def has_gradients(model: Model) -> bool:
@@ -94,7 +70,7 @@ def occlusion(model: Model, wave: NDArray[np.float32], emotion: int) -> Map:
     n_fft = round(WINDOW * rate)
     hop, window = n_fft // 4, torch.hann_window(n_fft)
     transform = torch.stft(samples, n_fft, hop, window=window, return_complex=True, pad_mode="constant")
-    times = int(np.clip(len(wave) / rate / BLOCK, 1, MOST_BLOCKS))
+    times = time_blocks(len(wave) / rate)
     band = _blocks(mel.mel(np.arange(len(transform)) * rate / n_fft), BANDS, float(mel.mel(rate / 2)))
     time = _blocks(np.arange(transform.shape[1], dtype=np.float64), times, transform.shape[1])
 
@@ -128,20 +104,3 @@ def randomised(model: EmotionClassifier, seed: int) -> EmotionClassifier:
     fresh.std.copy_(model.std)
     fresh.size = model.size
     return fresh.eval()
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """Spearman's rank correlation of two maps, -1…1; NaN where a map is constant."""
-
-    signed: float
-    sizes: float  # of the absolute values
-
-
-def likeness(a: Map, b: Map) -> Likeness:
-    """Compares two maps of one sound cell by cell."""
-    if min(np.ptp(a.values), np.ptp(b.values)) == 0:
-        return Likeness(float("nan"), float("nan"))
-    signed = spearmanr(a.values.ravel(), b.values.ravel()).statistic
-    sizes = spearmanr(np.abs(a.values).ravel(), np.abs(b.values).ravel()).statistic
-    return Likeness(float(signed), float(sizes))

@@ -9,10 +9,9 @@ import torch
 from emotion_lightning.data import audio
 from emotion_lightning.errors import UserError
 from emotion_lightning.explain import attribution, figures
-from emotion_lightning.explain.attribution import Map
+from emotion_lightning.explain.maps import Map, blocks, likeness
 from emotion_lightning.explain.page import render
 from emotion_lightning.explain.source import Explained
-from emotion_lightning.explain.strongest import blocks
 from emotion_lightning.predict import part_used
 from emotion_lightning.training import kept
 from emotion_lightning.training.classifier import EmotionClassifier
@@ -86,11 +85,11 @@ def _sanity(model: Model, wave: audio.Waveform, emotion: int, found: Map) -> dic
     if not isinstance(model, EmotionClassifier):
         return None
     maps = [attribution.attribute(attribution.randomised(model, seed), wave, emotion) for seed in range(RANDOM)]
-    likenesses = [attribution.likeness(found, other) for other in maps]
+    alike = [likeness(found, other) for other in maps]
     figure = figures.attribution(wave, model.experiment.audio.sample_rate, maps[0], "random weights, seed 0")
     return {
         "picture": figures.png(figure),
-        "rows": [(_number(likeness.signed, "+"), _number(likeness.sizes, "+")) for likeness in likenesses],
+        "rows": [(_number(one.signed, "+"), _number(one.sizes, "+")) for one in alike],
     }
 
 

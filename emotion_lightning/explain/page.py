@@ -37,16 +37,14 @@ class Mistake:
 def write(explained: Explained, most: int, method: Method, console: Console) -> Path:
     """Writes the page with the `most` most confident mistakes, and returns its file.
 
-    Without the corpora it has no sounds, spectrograms and embedding, and says so.
+    Without the corpora it has no sounds, spectrograms and map of the clips, and says so.
     """
     notes, clips = [], None
     try:
         clips = source.open_clips(explained, console)
     except UserError as error:
         reason = str(error).split("\n")[0]
-        notes.append(
-            f"Without sounds, spectrograms and the map of the embedding, because the clips are not here: {reason}."
-        )
+        notes.append(f"Without sounds, spectrograms and the map of the clips, because these are not here: {reason}.")
     if clips:
         explained = source.with_sentences(explained, clips)
         notes += [clips.note] if clips.note else []
@@ -55,7 +53,7 @@ def write(explained: Explained, most: int, method: Method, console: Console) -> 
         try:
             embedding = _embedding(explained, clips, method)
         except UserError as error:
-            notes.append(f"Without the map of the embedding: {error}.")
+            notes.append(f"Without the map of the clips: {error}.")
     for note in notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     folder = source.folder(explained)

@@ -92,12 +92,12 @@ def _difference(data: EmotionData, tags: dict[str, str]) -> str:
         return ""
     if tags.get("data/clips") == digest([(c.corpus, c.id, c.emotion) for c in data.clips]):
         return (
-            "The clips and their labels are those of the run, but their sound or their features have changed since, for "
-            "example with the version of the code: the map of the embedding may differ from what the run saw."
+            "The clips and their labels are those of the run, but their sound, their features or their split have changed "
+            "since, for example with the version of the code: the map of the clips may differ from what the run saw."
         )
     return (
-        "ATTENTION: the clips here differ from those of the run. Sounds and spectrograms were found by the names of the "
-        "clips, and the map of the embedding may differ from what the run saw."
+        "ATTENTION: the clips or their labels here differ from those of the run. Sounds and spectrograms were found by the "
+        "names of the clips, and the map of the clips may differ from what the run saw."
     )
 
 
