@@ -9,7 +9,6 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
-from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.errors import UserError
 from emotion_lightning.explain import Method, figures, groups, source
 from emotion_lightning.explain.embedding import embed
@@ -39,7 +38,8 @@ def write(explained: Explained, most: int, method: Method, console: Console) -> 
 
     Without the corpora it has no sounds, spectrograms and map of the clips, and says so.
     """
-    notes, clips = [], None
+    notes: list[str] = []
+    clips, embedding = None, None
     try:
         clips = source.open_clips(explained, console)
     except UserError as error:
@@ -48,8 +48,6 @@ def write(explained: Explained, most: int, method: Method, console: Console) -> 
     if clips:
         explained = source.with_sentences(explained, clips)
         notes += [clips.note] if clips.note else []
-    embedding = None
-    if clips:
         try:
             embedding = _embedding(explained, clips, method)
         except UserError as error:
@@ -60,7 +58,7 @@ def write(explained: Explained, most: int, method: Method, console: Console) -> 
     texts = {
         **_scores(explained),
         "notes": notes,
-        "mistakes": list(_mistakes(explained, most, clips.data if clips else None, clips.rows if clips else {})),
+        "mistakes": list(_mistakes(explained, most, clips)),
         "sounds": clips is not None,
         "embedding": embedding,
         "audio_pages": sorted(file.name for file in folder.glob("*.html") if file.name != "index.html"),
@@ -110,7 +108,7 @@ def most_confident(explained: Explained, most: int) -> list[int]:
     return [int(row) for row in wrong[order][:most]]
 
 
-def _mistakes(explained: Explained, most: int, data: EmotionData | None, rows: dict[str, int]) -> Iterator[Mistake]:
+def _mistakes(explained: Explained, most: int, clips: Clips | None) -> Iterator[Mistake]:
     predictions, rate = explained.predictions, explained.experiment.audio.sample_rate
     for row in most_confident(explained, most):
         label, guess = int(predictions.labels[row]), int(predictions.predicted[row])
@@ -121,8 +119,8 @@ def _mistakes(explained: Explained, most: int, data: EmotionData | None, rows: d
                 about.append(value if field == "sex" else f"{field} {value}")
         picture = sound = ""
         clip = predictions.clips[row]
-        if data:
-            wave = data.waveform(rows[clip])
+        if clips:
+            wave = clips.data.waveform(clips.rows[clip])
             picture, sound = figures.png(figures.spectrogram(wave, rate)), figures.wav(wave, rate)
         names = predictions.classes
         yield Mistake(clip, names[label], names[guess], of_guess, of_label, ", ".join(about), picture, sound)
