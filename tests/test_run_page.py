@@ -76,8 +76,10 @@ def test_the_best_epoch_is_counted_as_on_the_terminal_and_in_the_curves(run: Run
 
 
 def test_the_description_says_what_the_run_is_and_how_to_repeat_it(run: Run) -> None:
-    text = run.data.tags["mlflow.note.content"]
-    assert text.startswith("**DEMO · tiny · speaker_folds · fold 0 · seed 2**  \na network of seconds\n")
+    text, uar = run.data.tags["mlflow.note.content"], run.data.metrics["test/uar"]
+    assert text.startswith(
+        f"**DEMO · tiny · speaker_folds · fold 0 · seed 2**: test UAR {uar:.3f}  \na network of seconds\n"
+    )
     row = " | ".join(f"{run.data.metrics[f'test/{name}']:.3f}" for name in ("accuracy", "f1", "uar", "loss"))
     assert f"| **test** | {row} |" in text
     assert "- **Protocol** `speaker_folds`: Speaker-disjoint folds: no speaker is in two splits" in text

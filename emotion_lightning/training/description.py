@@ -23,10 +23,12 @@ def describe(
 ) -> str:
     """Returns what the run is, its protocol, the audit's sentence, its scores if there are `figures`, and how to repeat it."""
     result = _table(figures) if figures else ["*No scores: the run has not finished.*"]
+    # MLflow shows the first lines only until one clicks on "Show more"
+    score = f": test UAR {figures['test/uar']:.3f}" if figures else ""
     about = f"  \n{experiment.about}" if experiment.about else ""
     return "\n".join(
         [
-            f"**{experiment.title_prefix}{title(experiment)}**{about}",
+            f"**{experiment.title_prefix}{title(experiment)}**{score}{about}",
             "",
             *result,
             "",
