@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain experiments ui bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain experiments ui prune bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ experiments: setup ## list the experiments, the studies and the published figure
 
 ui: setup ## MLflow's pages for mlruns/ on 127.0.0.1 [PORT=5000]
 	@$(EMOTION) ui $(if $(PORT),--port $(PORT))
+
+prune: setup ## list old runs with age and size; YES=1 deletes them: [OLDER=30d] [STUDY=name: its runs] [ALL=1: also those of studies] [YES=1]
+	@$(EMOTION) prune $(if $(OLDER),--older "$(OLDER)") $(if $(STUDY),--study "$(STUDY)") $(if $(ALL),--all) $(if $(YES),--yes)
 
 bench: setup-dev ## compare speeds, write docs/benchmarks.md: [DATA=dir] [ONLY=train_step] [ROUNDS=5]
 	@$(BIN)/python -m benchmarks $(ONLY) $(if $(DATA),--data "$(DATA)") $(if $(ROUNDS),--rounds $(ROUNDS))

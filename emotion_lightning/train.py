@@ -3,9 +3,11 @@
 import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+import mlflow
 from rich.console import Console
 from rich.markup import escape
 
@@ -17,14 +19,15 @@ from emotion_lightning.serving.logged_model import log_model
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import signals, store
 from emotion_lightning.tracking.resume import require_same_data
-from emotion_lightning.training import ddp, hardware
+from emotion_lightning.training import ddp, description, hardware
+from emotion_lightning.training.audit_logging import audit_tag, check_test_split_unread, log_audit
 from emotion_lightning.training.build import build
+from emotion_lightning.training.description import describe
 from emotion_lightning.training.evaluation import RunResult, evaluate_and_log, split_sizes
 from emotion_lightning.training.fit import OnEpoch, fit
 from emotion_lightning.training.inference import Model
 from emotion_lightning.training.run_logging import (
-    check_test_split_unread,
-    log_checkpoints,
+    log_checkpoint,
     log_choice,
     log_inputs,
     run_tags,
@@ -74,7 +77,8 @@ def train(
             soft_wrap=True,
         )
 
-    all_tags = {**run_tags(experiment, data, model), **findings.tags(), **(tags or {})}
+    all_tags = {**run_tags(experiment, data, model), **audit_tag(findings, data), **(tags or {})}
+    all_tags[description.TAG] = describe(experiment, data, model.pretrained, all_tags)
     if resume:
         require_same_data(resume, all_tags)
     with tracking.run(experiment, all_tags, resume) as tracked:
@@ -89,14 +93,17 @@ def train(
 
         # Fit on the training split; the validation split chooses the epoch
         fitted = fit(data, model, folder, log_epoch, console)
+        log_audit(findings, data, model)
         check_test_split_unread(data)
         log_choice(fitted)
 
         # Evaluation: the test split is read here, once
         result = evaluate_and_log(experiment, data, fitted, tracked, folder / "outputs")
+        mlflow.set_tag(description.TAG, describe(experiment, data, model.pretrained, all_tags, result.figures))
         if experiment.fit.log_model:
-            log_checkpoints(fitted)
+            log_checkpoint(fitted)
             log_model(data, findings, fitted, result, folder / "package")
+        result = replace(result, disk_bytes=tracked.disk_bytes())
     shutil.rmtree(folder)
     return result
 

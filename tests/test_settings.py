@@ -32,7 +32,7 @@ fit:
     main: {epochs: 3, lr: 1e-3}
     late: {epochs: 2}
 """
-MACHINE = {"data.dir", "data.cache", "fit.devices", "fit.accelerator", "fit.log_model"}
+MACHINE = {"data.dir", "data.cache", "data.samples", "fit.devices", "fit.accelerator", "fit.log_model"}
 """Settings that change where and how fast a run goes, but not what it computes."""
 
 

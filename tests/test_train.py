@@ -105,13 +105,15 @@ def test_everything_a_reader_needs_is_kept_with_the_run(finished: RunResult) -> 
     assert {
         "settings.yaml",
         "environment.txt",
+        "audit.csv",
+        "samples",
         "predictions.csv",
         "per_class.csv",
         "confusion.png",
         "loss_gap.png",
     } <= kept
     checkpoints = {a.path for a in client.list_artifacts(finished.run_id, "checkpoints")}
-    assert checkpoints == {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    assert checkpoints == {"checkpoints/best.ckpt"}
 
 
 def test_the_settings_that_are_kept_are_an_experiment_that_trains_the_same_again(finished: RunResult) -> None:

@@ -2,7 +2,7 @@
 
 The audit runs before every training run and in `make audit`. It stops the run where the splits overlap although the
 protocol promises that they do not (`DISJOINT`), and where a recording is on two splits, unless the protocol LEAKS.
-Every other overlap is only reported, in the tags of the run as well.
+Every other overlap is only reported, by the run as well (summary.py).
 """
 
 import json
@@ -63,13 +63,6 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.clips} of {self.total} {self.split} {self.noun}"
 
-    @property
-    def tag(self) -> str:
-        """The name of the MLflow tag: audit/speaker_overlap, audit/val_speaker_overlap, audit/near_equal_audio."""
-        prefix = "val_" if self.split == "val" else ""
-        suffix = "" if self.name in SIMILAR_AUDIO else "_overlap"
-        return f"audit/{prefix}{self.name}{suffix}"
-
 
 @dataclass(frozen=True)
 class Audit:
@@ -87,10 +80,6 @@ class Audit:
     def leaks(self) -> list[Finding]:
         """Returns the overlaps by which training knows test or validation clips, broken promises included."""
         return [finding for finding in self.findings if finding.verdict in ("BROKEN", "LEAK")]
-
-    def tags(self) -> dict[str, str]:
-        """Returns one MLflow tag for each finding: audit/speaker_overlap = "96 of 96 test clips (allowed)"."""
-        return {finding.tag: f"{finding} ({finding.verdict})" for finding in self.findings}
 
     def raise_if_broken(self) -> None:
         """Stops a run whose protocol does not keep its promise.

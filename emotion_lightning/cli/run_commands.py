@@ -59,6 +59,7 @@ def train(
     experiment = settings.load(name, assignments)
     ranks.resolve_ranks(experiment.fit)
     from emotion_lightning.tracking import resume as resuming
+    from emotion_lightning.tracking.disk import megabytes
     from emotion_lightning.tracking.signals import Killed
     from emotion_lightning.train import train as run
 
@@ -73,7 +74,8 @@ def train(
     if result is None:
         return
     console.print(_score_table(result.figures, f"{experiment.title_prefix}{name} · {experiment.protocol.name}"))
-    console.print(f"{result.seconds:.0f} s · {result.address}", soft_wrap=True)
+    size = "" if result.disk_bytes is None else f" · {megabytes(result.disk_bytes)} on disk"
+    console.print(f"{result.seconds:.0f} s{size} · {result.address}", soft_wrap=True)
 
 
 def _train_all_folds(name: str, assignments: list[str], folds: str, resume: str | None, jobs: int | None) -> None:

@@ -1,4 +1,7 @@
-"""The commands on what runs need and leave: data, weights, experiments, import-run, ui. Heavy imports are inside functions."""
+"""The commands on what runs need and leave: data, weights, experiments, import-run, prune, ui.
+
+Heavy imports are inside functions.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -86,6 +89,26 @@ def import_run(
     from emotion_lightning.tracking import run as tracking
 
     console.print(f"the run is at {tracking.import_run(folder)}", soft_wrap=True)
+
+
+@app.command()
+def prune(
+    older: Annotated[
+        str | None, typer.Option(help="runs that ended so long ago: 30d, 12h (default: 30d, with --study 0d)")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="only the runs that this study uses and no other one does")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="runs that studies use as well")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="delete what is listed")] = False,
+) -> None:
+    """List old runs of mlruns/ with their age and size; with --yes, delete them with all of their files.
+
+    Running runs and registered models are never deleted. Runs that were deleted on MLflow's page are listed at any age.
+    """
+    from emotion_lightning.cli.prune import prune_command
+
+    prune_command(older, study, everything, yes, console)
 
 
 @app.command()

@@ -79,6 +79,11 @@ class Data(Settings):
         description="standardise the features of each speaker by all clips of that speaker, of the test split too: "
         "a shortcut of published figures, marked USES TEST SPEAKERS",
     )
+    samples: int = Field(
+        4,
+        ge=0,
+        description="training clips that a run keeps as sound and as picture, each of another emotion; 0 keeps none",
+    )
     batch_size: int = Field(64, ge=1, description="clips in a training step, over all devices together")
     normalise: Literal["train", "imagenet", "inception", "none"] = Field(
         "train", description="mean and std: of the training split, of ImageNet, 0.5 and 0.5 (TensorFlow's), or none"
@@ -173,7 +178,8 @@ class Answer(Settings):
 
 
 MACHINE_FIT = {"accelerator", "devices", "log_model"}
-"""Settings of `fit` that choose the machine and not the computation; signatures leave them out."""
+MACHINE_DATA = {"dir", "cache", "samples"}
+"""Settings of `fit` and `data` that choose the machine and what is kept, not the computation; signatures leave them out."""
 
 
 class Experiment(Settings):
@@ -226,7 +232,7 @@ class Experiment(Settings):
         """
         settings = self.model_dump(
             mode="json",
-            exclude={"name": True, "about": True, "data": {"dir", "cache"}, "fit": MACHINE_FIT, "answer": True},
+            exclude={"name": True, "about": True, "data": MACHINE_DATA, "fit": MACHINE_FIT, "answer": True},
         )
         if not self.emotions:  # older signatures, of runs without these settings, stay valid
             del settings["emotions"]

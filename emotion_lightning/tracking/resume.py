@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import ranks
-from emotion_lightning.config.schema import MACHINE_FIT, Experiment
+from emotion_lightning.config.schema import MACHINE_DATA, MACHINE_FIT, Experiment
 from emotion_lightning.errors import UserError
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import store
 
-MACHINE = ("data.dir", "data.cache", *(f"fit.{name}" for name in sorted(MACHINE_FIT)))
+MACHINE = tuple(
+    f"{group}.{name}" for group, names in (("data", MACHINE_DATA), ("fit", MACHINE_FIT)) for name in sorted(names)
+)
 """Settings that may change when a run is resumed."""
 
 

@@ -21,7 +21,7 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from emotion_lightning.config.schema import Experiment
 from emotion_lightning.errors import UserError
-from emotion_lightning.tracking import environment, outbox, signals, store
+from emotion_lightning.tracking import disk, environment, outbox, pages, signals, store
 
 OUTBOX = store.ROOT / "outbox"
 PARAM_LIMIT = 6000  # characters, MLflow's limit
@@ -30,18 +30,18 @@ PARAM_LIMIT = 6000  # characters, MLflow's limit
 def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
     """Returns the id of the MLflow experiment for these corpora. A missing one is made first."""
     name = "DEMO" if experiment.is_demo else "+".join(experiment.corpora)
+    tags = pages.experiment_tags(experiment)
     if existing := client.get_experiment_by_name(name):
         if existing.lifecycle_stage == "deleted":
             raise UserError(
                 f"the MLflow experiment '{name}' was deleted; `MLFLOW_TRACKING_URI={store.shown_uri()} mlflow experiments "
                 f"restore --experiment-id {existing.experiment_id}` restores it"
             )
+        pages.add_missing_tags(client, existing.experiment_id, existing.tags, tags)
         return str(existing.experiment_id)
     artifacts = (store.ROOT / "artifacts").resolve().as_uri() if store.uri() == store.local() else None
     try:
-        # with this kind, MLflow opens its pages for training, and not those for chat agents
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        return str(client.create_experiment(name, artifact_location=artifacts, tags=kind))
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=tags))
     except MlflowException:  # another process has just made it
         if existing := client.get_experiment_by_name(name):
             return str(existing.experiment_id)
@@ -75,6 +75,11 @@ class Tracked:
     def history(self, names: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
         """Returns (epoch, value) of all epochs for each metric."""
         return {n: [(m.step, m.value) for m in self.client.get_metric_history(self.store_id, n)] for n in names}
+
+    def disk_bytes(self) -> int | None:
+        """Returns the size of the run's files, in bytes; None if they are not on this disk."""
+        folders = disk.run_folders(self.client, self.client.get_run(self.store_id))
+        return None if folders is None else sum(map(disk.bytes_in, folders))
 
     def address(self) -> str:
         """Returns the address of the run's page."""
@@ -123,12 +128,12 @@ def _opened(
 def _start(client: MlflowClient, experiment: Experiment, tags: dict[str, str]) -> Tracked:
     mlflow_experiment = experiment_id(client, experiment)
     prefix = experiment.title_prefix.removeprefix("DEMO · ")  # the name of MLflow's experiment says DEMO
-    title = f"{prefix}{experiment.name} · {experiment.protocol.name}{_fold(experiment)}"
+    name = f"{prefix}{title(experiment)}"
     # The tags are set when the run is made: without them, `sweep` could not tell a killed run from a running one.
     if store.is_server():
-        run_id = client.create_run(mlflow_experiment, run_name=title, tags=resolve_tags(tags)).info.run_id
+        run_id = client.create_run(mlflow_experiment, run_name=name, tags=resolve_tags(tags)).info.run_id
         return _open_outbox(client, run_id, mlflow_experiment, 0)
-    active = mlflow.start_run(experiment_id=mlflow_experiment, run_name=title, tags=tags, log_system_metrics=True)
+    active = mlflow.start_run(experiment_id=mlflow_experiment, run_name=name, tags=tags, log_system_metrics=True)
     return Tracked(client, active.info.run_id, mlflow_experiment, 0, active.info.run_id)
 
 
@@ -166,9 +171,11 @@ def _end(tracked: Tracked, status: int) -> None:
         tracked.box.close(10, at_most=True)
 
 
-def _fold(experiment: Experiment) -> str:
+def title(experiment: Experiment) -> str:
+    """Returns what tells this run from others: experiment, protocol, fold and seed."""
     fold = experiment.protocol.args.get("fold")
-    return "" if fold is None else f" · fold {fold}"
+    folds = "" if fold is None else f" · fold {fold}"
+    return f"{experiment.name} · {experiment.protocol.name}{folds} · seed {experiment.seed}"
 
 
 def sweep(client: MlflowClient) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 import mlflow
 import sqlalchemy
 from filelock import FileLock
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -145,11 +145,11 @@ def find_run(client: MlflowClient, run_id: str) -> Run:
     return matches[0]
 
 
-def runs(client: MlflowClient, filter_string: str = "") -> Iterator[Run]:
-    """Yields all runs of the store, newest first, that match an MLflow filter string."""
+def runs(client: MlflowClient, filter_string: str = "", view: int = ViewType.ACTIVE_ONLY) -> Iterator[Run]:
+    """Yields all runs of the store, newest first, that match an MLflow filter string; `view` says whether also deleted ones."""
     experiments, token = [e.experiment_id for e in client.search_experiments()], None
     while experiments:
-        page = client.search_runs(experiments, filter_string, max_results=1000, page_token=token)
+        page = client.search_runs(experiments, filter_string, view, max_results=1000, page_token=token)
         yield from page
         if not (token := page.token):
             return

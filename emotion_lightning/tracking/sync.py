@@ -144,8 +144,7 @@ def find_or_create_experiment(source: Experiment, target: MlflowClient, artifact
     """Returns the id of the target's experiment with the same name. A missing one is made, with `artifacts` as its URI."""
     if existing := target.get_experiment_by_name(source.name):
         return str(existing.experiment_id)
-    kind = {k: v for k, v in source.tags.items() if k == "mlflow.experimentKind"}
-    return str(target.create_experiment(source.name, artifact_location=artifacts, tags=kind))
+    return str(target.create_experiment(source.name, artifact_location=artifacts, tags=source.tags))
 
 
 def _with_new_ids(files: Path, copy: LoggedModel, run_id: str, parent: Path) -> Path:

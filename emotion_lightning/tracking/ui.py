@@ -8,10 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from emotion_lightning.errors import UserError
+from emotion_lightning.tracking.pages import RUNS_PAGE
 from emotion_lightning.tracking.store import connect, is_server, shown_uri, uri
-
-TRAINING_RUNS = "runs?workflowType=machine_learning"
-"""The list of runs in MLflow. MLflow's home page leads to its pages for chat agents."""
 
 
 def serve(port: int, say: Callable[[str], None]) -> None:
@@ -27,12 +25,10 @@ def serve(port: int, say: Callable[[str], None]) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise UserError(f"port {port} is in use (another `make ui`?); choose another one, for example PORT=5001")
-    say(f"MLflow is at http://127.0.0.1:{port} (Ctrl-C stops it); the runs of each set of corpora:")
+    say(f"MLflow is at http://127.0.0.1:{port} (Ctrl-C stops it); the runs of each set of corpora, the best first:")
     for experiment in client.search_experiments():
         if experiment.name != "Default":  # MLflow makes this one, and we write no run to it
-            say(
-                f"  {experiment.name}: http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/{TRAINING_RUNS}"
-            )
+            say(f"  {experiment.name}: http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/{RUNS_PAGE}")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with suppress(KeyboardInterrupt):

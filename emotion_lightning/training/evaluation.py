@@ -20,7 +20,6 @@ from emotion_lightning.training.calibration import Calibration
 from emotion_lightning.training.fit import Fitted
 from emotion_lightning.training.inference import probabilities
 from emotion_lightning.training.predictions import write_predictions
-from emotion_lightning.weights import Origin
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class RunResult:
     probabilities: Tensor
     seconds: float
     calibration: Calibration
+    disk_bytes: int | None = None  # that the run takes; None where its files are not on this disk
 
 
 def evaluate_and_log(
@@ -56,7 +56,7 @@ def evaluate_and_log(
     figures |= {f"test/{k}": v for k, v in calibration.scores(scale, labels["test"], predicted["test"]).items()}
     figures["best/temperature"] = scale.temperature
     figures |= _uar_by_group(data, labels["test"], predicted["test"])
-    figures |= {"seconds": fitted.seconds, **_speaker_counts(data)}
+    figures |= {"seconds": fitted.seconds, **speaker_counts(data)}
     recalls = zip(data.classes, per_class.recall.tolist(), strict=True)
     figures |= {f"test/recall/{emotion}": recall for emotion, recall in recalls if not math.isnan(recall)}
     if fitted.epoch is not None:
@@ -71,7 +71,6 @@ def evaluate_and_log(
     _draw(folder, title, data.classes, counts, tracked if fitted.epoch is not None else None)
     _log_calibration(folder, title, scale, labels["test"], predicted["test"])
     mlflow.log_artifacts(str(folder))
-    mlflow.set_tag("mlflow.note.content", _note(title, data, figures, fitted.model.pretrained))
     return RunResult(
         tracked.id, tracked.address(), figures, data.classes, labels["test"], predicted["test"], fitted.seconds, scale
     )
@@ -83,7 +82,9 @@ def _draw(folder: Path, title: str, classes: tuple[str, ...], counts: Tensor, tr
 
     plots.confusion(counts, classes, f"{title} · test split").savefig(folder / "confusion.png", dpi=120)
     if tracked:
-        history = tracked.history(["loss/train", "loss/val", "uar/train", "uar/val"])
+        history = tracked.history(
+            [f"{metric}/{split}" for metric in ("loss", "uar", "f1") for split in ("train", "val")]
+        )
         plots.loss_gap(history, title).savefig(folder / "loss_gap.png", dpi=120)
 
 
@@ -99,27 +100,6 @@ def _log_calibration(folder: Path, title: str, scale: Calibration, labels: Tenso
         writer.writerow(["min_confidence", "share_answered", "accuracy"])
         rows = zip(curve.confidence.tolist(), curve.share.tolist(), curve.accuracy.tolist(), strict=True)
         writer.writerows([f"{value:.6f}" for value in row] for row in rows)
-
-
-def _note(title: str, data: EmotionData, figures: dict[str, float], weights: Iterable[Origin]) -> str:
-    """Writes the run's description for its MLflow page: the sizes of the splits, known speakers, scores, outside weights."""
-    known, total = (round(figures[f"test/{key}"]) for key in ("speakers_trained_on", "speakers"))
-    rows = [
-        f"| {name} | "
-        + " | ".join(f"{figures[f'{key}/{metric}']:.3f}" for metric in ("accuracy", "f1", "uar", "loss"))
-        + " |"
-        for name, key in ((validation_label(figures), "best"), ("**test**", "test"))
-    ]
-    return "\n".join(
-        [
-            f"**{title}**: {split_sizes(data)}. **{known} of the {total} test speakers were trained on.**",
-            "",
-            "| | accuracy | macro F1 | UAR | loss |",
-            "|---|---|---|---|---|",
-            *rows,
-            *(f"\n{origin.sentence()}" for origin in weights),
-        ]
-    )
 
 
 def validation_label(figures: Mapping[str, float]) -> str:
@@ -142,7 +122,8 @@ def _uar_by_group(data: EmotionData, labels: Tensor, probabilities: Tensor) -> d
     return figures
 
 
-def _speaker_counts(data: EmotionData) -> dict[str, float]:
+def speaker_counts(data: EmotionData) -> dict[str, float]:
+    """Returns how many speakers the test split has, and how many of them are in the training split."""
     train, test = ({data.clips[i].speaker for i in data.split.indices(name)} for name in ("train", "test"))
     return {"test/speakers": len(test), "test/speakers_trained_on": len(test & train)}
 

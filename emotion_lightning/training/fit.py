@@ -31,7 +31,7 @@ class Fitted:
     """A trained model, ready on its device, and its files.
 
     `epoch` is the epoch of its weights, from 1; None where there are no epochs. `kept` is the file of the model that the
-    test split is read with; `files` are all files worth keeping. `refitted` is the model of `kept` if `fit.refit` fitted it on
+    test split is read with. `refitted` is the model of `kept` if `fit.refit` fitted it on
     training and validation clips; `model` then is the one before, for the scores of the validation split.
     """
 
@@ -39,7 +39,6 @@ class Fitted:
     epoch: int | None
     seconds: float
     kept: Path
-    files: tuple[Path, ...]
     refitted: Model | None = None
 
     @property
@@ -76,7 +75,7 @@ def _fit_estimator(data: EmotionData, model: EmotionEstimator, folder: Path, on_
         figures |= {f"{name}/{split}": value for name, value in scores.items()}
     on_epoch(figures | {"loss/gap": figures["loss/val"] - figures["loss/train"]}, 1)
     estimator_file.save(refitted or model, file)
-    return Fitted(model, None, seconds, file, (file,), refitted)
+    return Fitted(model, None, seconds, file, refitted)
 
 
 def _fit_network(
@@ -97,14 +96,13 @@ def _fit_network(
         trainer.fit(classifier, datamodule=data, ckpt_path=resumed, weights_only=True)
     seconds = time.perf_counter() - start
 
-    files = (folder / "best.ckpt", folder / "last.ckpt")
-    kept = files[0] if settings.keep == "best" else files[1]
+    kept = folder / f"{settings.keep}.ckpt"
     if trainer.global_rank:
-        return Fitted(classifier, None, seconds, kept, files)
+        return Fitted(classifier, None, seconds, kept)
     checkpoint = torch.load(kept, map_location="cpu", weights_only=True)
     restore(classifier, checkpoint)
     classifier.to(trainer.strategy.root_device).eval()
-    return Fitted(classifier, int(checkpoint["epoch"]) + 1, seconds, kept, files)
+    return Fitted(classifier, int(checkpoint["epoch"]) + 1, seconds, kept)
 
 
 def _same_on_all_ranks(data: EmotionData, experiment: Experiment, resumed: Path | None) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Plots of one run, in the colours of Okabe and Ito, which the colour-blind can distinguish; print shows lines and marks."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -11,13 +12,13 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 
 def loss_gap(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> Figure:
-    """Draws the loss of clean training clips and of the validation split by epoch, with the gap filled; UAR below.
+    """Draws the loss of clean training clips and of the validation split by epoch, with the gap filled; UAR and F1 below.
 
     `history`: (epoch from 1, value) pairs by metric name, as MLflow keeps them.
     """
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    for axes, metric in ((top, "loss"), (bottom, "uar")):
+    figure = Figure(figsize=(7, 8), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 2, 2])
+    for axes, metric in ((top, "loss"), (middle, "uar"), (bottom, "f1")):
         lines = []
         for split, colour, style, label in (
             ("train", BLUE, "-", "training clips, clean"),
@@ -32,7 +33,8 @@ def loss_gap(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> 
         axes.grid(alpha=0.3)
     top.set(ylabel="cross-entropy (nats)", title=title, ylim=(0, None))
     top.legend(frameon=False)
-    bottom.set(ylabel="UAR", xlabel="epoch", ylim=(0, 1))
+    middle.set(ylabel="UAR", ylim=(0, 1))
+    bottom.set(ylabel="macro F1", xlabel="epoch", ylim=(0, 1))
     bottom.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
@@ -64,6 +66,18 @@ def calibration(
     for axes in (left, right):
         axes.grid(alpha=0.3)
     return figure
+
+
+def write_feature(x: Tensor, file: Path) -> None:
+    """Writes one channel (F, T) of a feature as a PNG file, the lowest band at the bottom; a value is a square of pixels.
+
+    An image without axes, since drawing these would take a small run longer than its training.
+    """
+    from matplotlib.image import imsave
+
+    bands, frames = x.shape
+    height, width = (max(1, 240 // bands), max(1, 240 // frames))
+    imsave(file, x.repeat_interleave(height, 0).repeat_interleave(width, 1).numpy(), cmap="magma", origin="lower")
 
 
 def confusion(counts: Tensor, classes: Sequence[str], title: str) -> Figure:

@@ -1,6 +1,8 @@
 """What a run logs to MLflow in addition to its scores: tags, settings, environment, data, and checkpoints."""
 
 from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 import yaml
@@ -9,13 +11,13 @@ from emotion_lightning.config.ranks import resolve_ranks
 from emotion_lightning.config.schema import USES_TEST_SPEAKERS, Experiment
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.data.filesystem import digest
-from emotion_lightning.errors import UserError
 from emotion_lightning.protocols import SPLITS
 from emotion_lightning.tracking import environment
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.training import hardware
 from emotion_lightning.training.fit import Fitted
 from emotion_lightning.training.inference import Model
+from emotion_lightning.training.samples import write_samples
 
 TAG_LIMIT = 5000  # characters, MLflow's limit for a value
 
@@ -43,20 +45,17 @@ def run_tags(experiment: Experiment, data: EmotionData, model: Model) -> dict[st
         tags["machine/memory_format"] = hardware.memory_format()
     if model.pretrained:
         tags["weights"] = "; ".join(map(str, model.pretrained))
-        tags["audit/weights"] = "; ".join(origin.sentence() for origin in model.pretrained)
     if data.notes:
         tags["data/notes"] = "\n".join(data.notes)[:TAG_LIMIT]
     if experiment.data.normalise_speakers:
-        read = data.count_reads("speaker normaliser", "test")
         tags[USES_TEST_SPEAKERS] = "True"
-        tags["audit/speaker_normaliser_saw_test"] = str(read)
     if "fold" in experiment.protocol.args:
         tags["fold"] = str(experiment.protocol.args["fold"])
     return tags
 
 
 def log_inputs(experiment: Experiment, data: EmotionData) -> None:
-    """Logs what is known before the first step: settings, environment, data and bad clips."""
+    """Logs what is known before the first step: settings, environment, data, samples and bad clips."""
     # without the name, which comes from the file: so settings.yaml can be trained again as it is
     settings = experiment.model_dump(mode="json", exclude={"name"})
     mlflow.log_text(yaml.safe_dump(settings, sort_keys=False), "settings.yaml")
@@ -67,21 +66,18 @@ def log_inputs(experiment: Experiment, data: EmotionData) -> None:
         counts = {f"clips/{emotion}": str(n) for emotion, n in Counter(c.emotion for c in clips).items()}
         speakers = str(len({clip.speaker for clip in clips}))
         tracking.log_data(name, data.digest(split), split, {"clips": str(len(clips)), "speakers": speakers, **counts})
+    _log_samples(data)
     if data.bad_clips:
         mlflow.log_text("\n".join(data.bad_clips), "bad_clips.txt")
         mlflow.set_tag("bad_clips", str(len(data.bad_clips)))
 
 
-def check_test_split_unread(data: EmotionData) -> None:
-    """Tags the run with the number of test clips that were read before the evaluation.
-
-    Raises: UserError if a test clip was read for the normaliser or the fit.
-    """
-    counts = {purpose: data.count_reads(purpose, "test") for purpose in ("normaliser", "fit")}
-    mlflow.set_tags({f"audit/{purpose}_saw_test": str(count) for purpose, count in counts.items()})
-    for purpose, count in counts.items():
-        if count:
-            raise UserError(f"audit: {count} test clips were read for the {purpose}, before the evaluation")
+def _log_samples(data: EmotionData) -> None:
+    """Logs some training clips as sound and picture, as many as `data.samples` says."""
+    if count := data.experiment.data.samples:
+        with TemporaryDirectory() as folder:
+            write_samples(data, count, Path(folder))
+            mlflow.log_artifacts(folder, "samples")
 
 
 def log_choice(fitted: Fitted) -> None:
@@ -91,7 +87,6 @@ def log_choice(fitted: Fitted) -> None:
         mlflow.set_tag("chosen", ", ".join(f"{name.rsplit('__')[-1]}={value}" for name, value in chosen.items()))
 
 
-def log_checkpoints(fitted: Fitted) -> None:
-    """Logs the checkpoints."""
-    for file in fitted.files:
-        mlflow.log_artifact(str(file), "checkpoints")
+def log_checkpoint(fitted: Fitted) -> None:
+    """Logs the checkpoint of the tested weights. The whole state, last.ckpt, is needed for a resume only."""
+    mlflow.log_artifact(str(fitted.kept), "checkpoints")

@@ -13,7 +13,7 @@ from emotion_lightning.errors import UserError, nearest
 INNER_FOLDS = 3
 FIXED = {
     *("name", "about", "search", "seed", "corpora", "emotions", "protocol"),
-    *("data.dir", "data.cache", "data.on_bad_clip", "data.permute_labels"),
+    *("data.dir", "data.cache", "data.samples", "data.on_bad_clip", "data.permute_labels"),
     *("fit.devices", "fit.accelerator", "fit.log_model", "fit.refit", "fit.keep", "fit.monitor"),
 }
 """Settings that say what is scored, and how, or where. Scores under two values of them cannot be compared."""

@@ -1,7 +1,5 @@
 """The experiment file that a search ends with: experiments/NAME_tuned.yaml in the working folder."""
 
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,6 +10,7 @@ import yaml
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from emotion_lightning.config.command import make_options
 from emotion_lightning.errors import UserError
 from emotion_lightning.tuning import storage
 from emotion_lightning.tuning.inner import groups
@@ -112,21 +111,3 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
             inner = inner.setdefault(key, {})
         inner[last] = value
     return tree
-
-
-def make_options(overrides: Sequence[str], with_folders: bool = False) -> str:
-    """Returns the overrides as variables of make, with a blank before each; DATA and CACHE only if asked for."""
-    variables: dict[str, list[str]] = {"PROTOCOL": [], "CORPORA": [], "SET": [], "DATA": [], "CACHE": []}
-    for override in overrides:
-        path, _, value = override.partition("=")
-        if path in ("data.dir", "data.cache"):
-            variables["DATA" if path == "data.dir" else "CACHE"] = [str(yaml.safe_load(value))]
-        elif path == "protocol":
-            variables["PROTOCOL"] = [value]
-        elif path == "corpora" and value.startswith("["):
-            variables["CORPORA"] = yaml.safe_load(value)
-        else:
-            variables["SET"].append(override)
-    if not with_folders:
-        variables["DATA"] = variables["CACHE"] = []
-    return "".join(f" {name}={shlex.quote(' '.join(words))}" for name, words in variables.items() if words)
