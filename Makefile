@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain experiments ui prune bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain register serve experiments ui prune bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,13 @@ predict: setup ## emotions of your sound files: AUDIO=file-or-folder-or-pattern 
 explain: setup $(if $(AUDIO),setup-explain) ## a page of a run's errors, reports/explain/RUN: RUN=run [AUDIO=file: what mattered in it] [TOP=12] [MAP=tsne] [DATA=dir] [CACHE=dir]
 	@test -n "$(RUN)" || { echo 'error: RUN is missing, for example: make explain RUN=<run id>'; exit 2; }
 	@$(EMOTION) explain "$(RUN)" $(FOLDERS) $(if $(AUDIO),--audio "$(AUDIO)") $(if $(TOP),--top "$(TOP)") $(if $(MAP),--map "$(MAP)")
+
+register: setup ## put a run's model into MLflow's registry; the champion changes if the paired test says so: RUN=run NAME=name
+	@test -n "$(RUN)" -a -n "$(NAME)" || { echo 'error: both are needed: make register RUN=<run id> NAME=<name>'; exit 2; }
+	@$(EMOTION) register --run "$(RUN)" --name "$(NAME)"
+
+serve: setup ## serve a model over HTTP on 127.0.0.1: RUN=run|MODEL=name-or-folder [PORT=5002] [HOST=address] [MAX_MB=25] [TIMEOUT=60]
+	@$(EMOTION) serve $(MODELS) $(if $(PORT),--port $(PORT)) $(if $(HOST),--host "$(HOST)") $(if $(MAX_MB),--max-mb $(MAX_MB)) $(if $(TIMEOUT),--timeout $(TIMEOUT))
 
 experiments: setup ## list the experiments, the studies and the published figures
 	@$(EMOTION) experiments

@@ -13,12 +13,15 @@ import file_server
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
 from emotion_lightning import http_file
 from emotion_lightning.cli import main
-from emotion_lightning.config import parts
+from emotion_lightning.config import loader, parts
 from emotion_lightning.corpora import demo
-from emotion_lightning.tracking import shutdown
+from emotion_lightning.tracking import shutdown, store
+from emotion_lightning.train import train
+from emotion_lightning.training.evaluation import RunResult
 
 REAL = Path(__file__).parents[2] / "shared" / "corpora"
 DEMO = {"speakers": 4, "takes": 1}  # 64 clips in RAVDESS's names, 64 in SAVEE's
@@ -38,6 +41,28 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("demo_cache")
     demo.prepare(cache, **DEMO)
     return cache
+
+
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> tuple[Path, dict[str, RunResult]]:
+    """A working folder with a finished run of an SVM and one of a network, by their names."""
+    folder, results = tmp_path_factory.mktemp("finished_runs"), {}
+    settings = ["corpora.demo={speakers: 4, takes: 1}", "protocol.folds=3", f"data.cache={demo_data}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, own in (("svm", []), ("small_cnn", ["fit.stages.large.epochs=1", "fit.stages.large.size=32"])):
+            result = train(loader.load(f"demo_{name}", [*settings, *own]), Console(quiet=True))
+            assert result
+            results[name] = result
+    return folder, results
+
+
+@pytest.fixture
+def runs(finished_runs: tuple[Path, dict[str, RunResult]], monkeypatch: pytest.MonkeyPatch) -> dict[str, RunResult]:
+    """These runs, in their working folder."""
+    monkeypatch.chdir(finished_runs[0])
+    store.connect()
+    return finished_runs[1]
 
 
 @pytest.fixture(scope="session")

@@ -19,28 +19,12 @@ from mlflow.exceptions import MlflowException
 from rich.console import Console
 
 from emotion_lightning.cli.predict import predict_command
-from emotion_lightning.config import loader
 from emotion_lightning.data.audio import BadClip
 from emotion_lightning.errors import UserError
 from emotion_lightning.predict import open_model, predict, sound_files
 from emotion_lightning.serving.find import package_folder
 from emotion_lightning.serving.recogniser import Recogniser
-from emotion_lightning.train import train
 from emotion_lightning.training.evaluation import RunResult
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> dict[str, RunResult]:
-    """A finished run of an SVM and of a network, in a working folder of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("serving"))
-        results = {}
-        settings = ["corpora.demo={speakers: 4, takes: 1}", "protocol.folds=3", f"data.cache={demo_data}"]
-        for name, own in (("svm", []), ("small_cnn", ["fit.stages.large.epochs=1", "fit.stages.large.size=32"])):
-            result = train(loader.load(f"demo_{name}", [*settings, *own]), Console(quiet=True))
-            assert result
-            results[name] = result
-        yield results
 
 
 @pytest.fixture(params=["svm", "small_cnn"])

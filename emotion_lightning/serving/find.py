@@ -17,6 +17,19 @@ CHAMPION = "champion"
 """The alias of the registered version that a name alone means."""
 
 
+def mlflow_folder(run: str | None = None, model: str | None = None) -> Path:
+    """Returns the folder of the MLflow model that the package of `package_folder` is in.
+
+    Raises: UserError as there, and for a package that is not in the folder of an MLflow model.
+    """
+    package = package_folder(run, model)
+    if not (package.parents[1] / "MLmodel").is_file():
+        raise UserError(
+            f"MODEL: '{package}' is a package alone; name the folder of the MLflow model, which has an MLmodel"
+        )
+    return package.parents[1]
+
+
 def package_folder(run: str | None = None, model: str | None = None) -> Path:
     """Returns the package of a run (its id, or the beginning of it), or of a model: a folder, or a registered name.
 
@@ -27,12 +40,12 @@ def package_folder(run: str | None = None, model: str | None = None) -> Path:
     if bool(run) == bool(model):
         raise UserError("RUN or MODEL: one of them is needed: the id of a run, or a folder or a registered name")
     if run:
-        return _in_mlflow_model(_download(f"models:/{_logged_model(kept.find(run))}"))
+        return _in_mlflow_model(_download(f"models:/{logged_model(kept.find(run))}"))
     folder = Path(str(model)).expanduser()
     return _in_folder(folder) if folder.is_dir() else _in_mlflow_model(_download(_registered(str(model))))
 
 
-def _logged_model(run: Run) -> str:
+def logged_model(run: Run) -> str:
     """Returns the id of the MLflow model that a run has logged."""
     kept.require_single_files(run)
     if run.outputs and run.outputs.model_outputs:

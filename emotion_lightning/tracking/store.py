@@ -122,7 +122,7 @@ def merge_write_ahead_log() -> None:
 
 def address(experiment_id: str, run_id: str) -> str:
     """Returns the address of the run's page; for a local store, with the command that serves it."""
-    page = f"/#/experiments/{experiment_id}/runs/{run_id}"
+    page = f"/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
     return shown_uri().rstrip("/") + page if is_server() else f"make ui → http://127.0.0.1:5000{page}"
 
 

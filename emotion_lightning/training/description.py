@@ -36,6 +36,7 @@ def describe(
             f"- **Protocol** `{experiment.protocol.name}`: {_first_line(experiment.protocol.name)}",
             f"- **Audit**: {tags['audit']}."
             + (" No test clip was read before the evaluation. `audit.csv` has each check." if figures else ""),
+            *([f"- **Confidence**: {_confidence(experiment, figures)}"] if figures else []),
             *(f"- **Outside weights**: {origin.sentence()}" for origin in weights),
             f"- **Reproduce**: {_how_to_repeat(experiment, tags)}",
         ]
@@ -50,6 +51,21 @@ def _table(figures: Mapping[str, float]) -> list[str]:
         for name, key in ((validation_label(figures), "best"), ("**test**", "test"))
     ]
     return ["| | accuracy | macro F1 | UAR | loss |", "|---|---|---|---|---|", *rows]
+
+
+def _confidence(experiment: Experiment, figures: Mapping[str, float]) -> str:
+    """Says what the temperature and the sets of emotions do on the test split, and whether the sets are as good as promised."""
+    promised, found = experiment.answer.coverage, figures["test/set_coverage"]
+    short = (
+        " **This is less than promised**: the test speakers differ from the validation speakers."
+        if found < promised
+        else ""
+    )
+    return (
+        f"expected calibration error {figures['test/ece']:.3f}, with the temperature {figures['best/temperature']:.2f} "
+        f"{figures['test/ece_calibrated']:.3f}. A set of {figures['test/set_size']:.1f} emotions on average contains the true "
+        f"one in {found:.1%} of the test clips; {promised:.0%} were promised.{short}"
+    )
 
 
 def _data(experiment: Experiment, data: EmotionData) -> str:

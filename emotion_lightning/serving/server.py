@@ -1,0 +1,149 @@
+"""Serves an MLflow model over HTTP: MLflow's own scoring server, with limits of size and time, and with short errors.
+
+    POST /invocations   {"dataframe_records": [{"audio": "<a sound file in base64>"}]}   → {"predictions": […]}
+    GET  /ping          200 when the model is loaded
+
+400 says what is wrong with a request, 413 that it is too large, 415 that it is not JSON, 503 that too many wait, 504 that it took
+too long. Clients cannot make the server open files.
+"""
+
+import json
+import logging
+import os
+import re
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from emotion_lightning.errors import UserError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+WAITING = 128  # requests at once; more get 503
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(folder: Path, host: str, port: int, max_mb: float, seconds: int, say: Callable[[str], None]) -> None:
+    """Serves the MLflow model in a folder until Ctrl-C. `max_mb` limits a request, `seconds` its time.
+
+    Raises: UserError where the port is in use.
+    """
+    import uvicorn
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        if probe.connect_ex((host if host != "0.0.0.0" else "127.0.0.1", port)) == 0:
+            raise UserError(f"port {port} is in use; choose another one, for example PORT={port + 1}")
+    app = application(folder, max_mb, seconds)
+    if host not in LOCAL:
+        say(f"ATTENTION: HOST={host}: everyone who can reach this machine can use the model, without a password")
+    say(f"the model is at http://{host}:{port}/invocations (Ctrl-C stops it); docs/serving.md has examples with curl")
+    uvicorn.run(app, host=host, port=port, log_level="warning", limit_concurrency=WAITING)
+
+
+def application(folder: Path, max_mb: float, seconds: int) -> Any:
+    """Returns MLflow's application for the model in a folder, within the limits."""
+    from emotion_lightning.serving.pyfunc import NO_PATHS
+
+    os.environ["MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"] = str(seconds)
+    os.environ[NO_PATHS] = "1"
+    import mlflow
+    from mlflow.pyfunc import scoring_server
+
+    logging.getLogger("mlflow.pyfunc.scoring_server").setLevel(logging.ERROR)  # it prints a hint at each bad request
+    app = scoring_server.init(mlflow.pyfunc.load_model(str(folder)))
+    app.router.lifespan_context = _few_threads
+    app.add_middleware(Limits, max_bytes=int(max_mb * 1e6))
+    return app
+
+
+@asynccontextmanager
+async def _few_threads(app: Any) -> Any:
+    """Computes as many requests at once as there are processors; the others wait, and their time counts."""
+    import asyncio
+
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(os.cpu_count() or 1))
+    yield
+
+
+class Limits:
+    """Refuses a request that is too large or not JSON before it is parsed, and shortens MLflow's errors to their reason."""
+
+    def __init__(self, app: Any, max_bytes: int):
+        self.app, self.max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if not headers.get("content-type", "").startswith("application/json"):
+            await _refuse(send, 415, "Content-Type: application/json is needed")
+            return
+        body = await self._body(receive, headers.get("content-length", "0"))
+        if body is None:
+            await _refuse(send, 413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
+            return
+        await self.app(scope, _replayed(body, receive), _shortened(send))
+
+    async def _body(self, receive: Receive, announced: str) -> bytes | None:
+        """Reads the body; None for one that is too large, of which no more is read than the limit."""
+        if announced.isdigit() and int(announced) > self.max_bytes:
+            return None
+        body = bytearray()
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if len(body) > self.max_bytes:
+                return None
+            if not message.get("more_body"):
+                return bytes(body)
+
+
+async def _refuse(send: Send, status: int, reason: str) -> None:
+    content = json.dumps({"error": reason}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    # the rest of a large body is not read, so the connection cannot be used again
+    headers += [(b"connection", b"close")] if status == 413 else []
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Returns what gives the body that was read, and then what comes after it."""
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return first.pop() if first else await receive()
+
+    return replayed
+
+
+def _shortened(send: Send) -> Send:
+    """Replaces the body of an error, which has the request and a traceback in it, by its reason."""
+    status, body = 0, bytearray()  # of an error
+
+    async def shortened(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            status = message["status"]
+        elif not status:
+            await send(message)
+        else:
+            body.extend(message.get("body", b""))
+            if not message.get("more_body"):
+                await _refuse(send, status, reason(bytes(body)))
+
+    return shortened
+
+
+def reason(body: bytes) -> str:
+    """Returns what is wrong with a request from the body of MLflow's answer."""
+    text = body.decode("utf-8", "replace")
+    with suppress(ValueError, KeyError, TypeError):
+        text = json.loads(text)["message"]
+    return re.sub(r"^Failed to predict data .*\nError: ", "", text, flags=re.DOTALL)[:1000]

@@ -1,0 +1,109 @@
+"""The scoring server in this process: answers, limits, and errors that a client can read."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from emotion_lightning.predict import open_model
+from emotion_lightning.serving.find import mlflow_folder
+from emotion_lightning.serving.pyfunc import NO_PATHS
+from emotion_lightning.serving.server import application, reason
+from emotion_lightning.training.evaluation import RunResult
+
+
+@pytest.fixture
+def client(runs: dict[str, RunResult], monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    for name in (NO_PATHS, "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"):
+        monkeypatch.setenv(name, "")  # so that monkeypatch removes what the server sets
+        monkeypatch.delenv(name)
+    with TestClient(application(mlflow_folder(run=runs["svm"].run_id), max_mb=2, seconds=60)) as client:
+        yield client
+
+
+def send(client: TestClient, *rows: dict, **more: object) -> tuple[int, dict]:
+    answer = client.post("/invocations", json={"dataframe_records": rows, **more})
+    return answer.status_code, answer.json()
+
+
+def encoded(file: Path) -> dict[str, str]:
+    return {"audio": base64.b64encode(file.read_bytes()).decode()}
+
+
+def test_answers_are_those_of_the_model_in_process(
+    client: TestClient, runs: dict[str, RunResult], demo_data: Path
+) -> None:
+    assert client.get("/ping").status_code == 200
+    files = sorted(demo_data.rglob("*.wav"))[:8]
+    status, answer = send(client, *map(encoded, files))
+    assert status == 200
+    model = open_model(runs["svm"].run_id)
+    for file, row in zip(files, answer["predictions"], strict=True):
+        expected = model.file(file)
+        assert {e: row[e] for e in model.about.classes} == pytest.approx(expected.probabilities, abs=1e-6)
+        assert row["emotion"] == expected.emotion and row["emotions"] == list(expected.emotions)
+    status, answer = send(client, encoded(files[0]), params={"min_confidence": 0.99})
+    assert status == 200 and answer["predictions"][0]["emotion"] == "uncertain"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"path": "/etc/hostname"}, "row 0: this server opens no files"),
+        ({"audio": "not base64"}, "row 0: audio is not base64"),
+        ({"audio": base64.b64encode(b"no sound").decode()}, "row 0: corrupt"),
+        ({"samples": [0.0] * 16_000}, "row 0: silent"),
+        ({"samples": [0.1], "rate": 5}, "row 0: a rate of 5 Hz"),
+        ({"sound": "x"}, "no column audio, path or samples"),
+        ({}, "no column audio, path or samples"),
+    ],
+)
+def test_a_bad_row_gets_400_with_the_reason_alone(client: TestClient, row: dict, message: str) -> None:
+    status, answer = send(client, row)
+    assert status == 400 and list(answer) == ["error"] and answer["error"].startswith(message)
+    assert "Traceback" not in answer["error"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[1]", b"{}", b"\xff\xfe", b"null", b'{"dataframe_records": 3}'])
+def test_a_bad_body_gets_400(client: TestClient, body: bytes) -> None:
+    answer = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400 and answer.json()["error"]
+
+
+def test_a_body_that_is_too_large_gets_413_whether_its_length_is_announced_or_not(client: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    sent = []
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(100):
+            sent.append(number)
+            yield b" " * 100_000
+
+    for content in (b" " * 2_500_000, pieces()):
+        answer = client.post("/invocations", content=content, headers=headers)
+        assert answer.status_code == 413 and answer.json() == {"error": "the request is larger than 2 MB"}
+
+
+def test_what_is_not_json_gets_415(client: TestClient) -> None:
+    for headers in ({}, {"Content-Type": "text/csv"}):
+        answer = client.post("/invocations", content=b"audio", headers=headers)
+        assert answer.status_code == 415 and "application/json" in answer.json()["error"]
+
+
+def test_a_request_that_takes_too_long_gets_504(runs: dict[str, RunResult], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NO_PATHS, "")
+    app = application(mlflow_folder(run=runs["small_cnn"].run_id), max_mb=200, seconds=1)
+    wave = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000).round(3).tolist()
+    with TestClient(app) as client:
+        status, answer = send(client, *[{"samples": wave, "rate": 16_000}] * 1000)
+    assert status == 504 and "exceeded" in answer["error"]
+
+
+def test_the_reason_is_cut_out_of_mlflows_message() -> None:
+    message = "Failed to predict data '   audio\n0  UklGR…'. \nError: row 0: silent"
+    assert reason(json.dumps({"error_code": "X", "message": message}).encode()) == "row 0: silent"
+    assert reason(b"plain") == "plain"
