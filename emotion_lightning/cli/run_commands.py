@@ -1,4 +1,4 @@
-"""The commands on one run: train, tune, predict, audit, sanity. Heavy imports are inside the functions, so that help and
+"""The commands on one run: train, tune, predict, app, audit, sanity. Heavy imports are inside the functions, so that help and
 messages appear at once.
 """
 
@@ -145,6 +145,23 @@ def predict(
     recogniser = open_model(run, model, min_confidence)
     source = audio if mic is None else str(record(mic, recogniser.rate, console))
     predict_command(str(source), recogniser, out, timeline, console)
+
+
+@app.command("app")
+def app_command(
+    run: Run = None,
+    model: Model = None,
+    min_confidence: MinConfidence = None,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 7860,
+    host: Annotated[
+        str, typer.Option("--host", help="another address than this machine's own, for example 0.0.0.0")
+    ] = "127.0.0.1",
+) -> None:
+    """Open a page on this machine that recognises uploaded and recorded sounds."""
+    from emotion_lightning.app.server import serve
+    from emotion_lightning.serving.find import package_folder
+
+    serve(package_folder(run, model), min_confidence, host, port, lambda line: console.print(line, soft_wrap=True))
 
 
 @app.command()
