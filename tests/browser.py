@@ -83,7 +83,9 @@ class Page:
 
     def click(self, text: str) -> None:
         """Clicks the visible button whose text or label this is."""
-        buttons = "[...document.querySelectorAll('button')].filter(b => b.checkVisibility({visibilityProperty: true}))"
+        buttons = (
+            "[...document.querySelectorAll('button')].filter(b => b.checkVisibility({visibilityProperty: true}))"
+        )
         found = f"{buttons}.find(b => (b.ariaLabel || b.innerText).trim() == {json.dumps(text)})"
         self.until(f"!!{found}")
         self.value(f"{found}.click()")

@@ -36,7 +36,13 @@ sys.addaudithook(spy)
 
 
 def about(**changes: object) -> About:
-    facts = {"title": "x", "run": "r", "classes": ("calm", "sad", "angry"), "sample_rate": 16_000, "median_seconds": 1}
+    facts = {
+        "title": "x",
+        "run": "r",
+        "classes": ("calm", "sad", "angry"),
+        "sample_rate": 16_000,
+        "median_seconds": 1,
+    }
     return About.model_validate({**facts, "longest_seconds": 2, "calibration": Scale(coverage=0.9), **changes})
 
 
@@ -58,7 +64,9 @@ def test_the_answer_in_words() -> None:
 
 def test_an_answer_below_the_least_confidence_is_uncertain() -> None:
     words = answer.sentences(recognition(0.3, 0.4, least=0.5), about())
-    assert words.startswith("## uncertain\n\nsad is most probable, but with 40% it is below the least confidence of 50%.")
+    assert words.startswith(
+        "## uncertain\n\nsad is most probable, but with 40% it is below the least confidence of 50%."
+    )
 
 
 def test_known_speakers_are_not_called_unseen() -> None:

@@ -26,7 +26,9 @@ div.block.notice { border: 1px solid #d9a400; border-radius: .4rem; padding: .6r
 img.picture { display: block; width: 100%; background: white; border-radius: .4rem; }
 """
 # system-ui: fonts of the machine, because other ones would be fetched from the network
-THEME = gradio.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+THEME = gradio.themes.Default(
+    primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+)
 
 
 def build(recogniser: Recogniser, card: str) -> gradio.Blocks:
@@ -75,7 +77,9 @@ def _recognise(recogniser: Recogniser) -> None:
 
     with gradio.Row():
         with gradio.Column():
-            sound = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Upload or record", buttons=[])
+            sound = gradio.Audio(
+                sources=["upload", "microphone"], type="filepath", label="Upload or record", buttons=[]
+            )
             start = gradio.Button("Recognise", variant="primary")
             gradio.Markdown(privacy(), elem_classes="quiet")
         with gradio.Column():
@@ -88,7 +92,9 @@ def _recognise(recogniser: Recogniser) -> None:
     start.click(recognise, sound, outputs, api_name="recognise", scroll_to_output=True)
     button.click(explain, sound, what_mattered, api_name="explain")
     # an answer must not stand beside another recording
-    sound.change(lambda: present(answer.Shown(EMPTY)), None, outputs, show_progress="hidden", api_visibility="private")
+    sound.change(
+        lambda: present(answer.Shown(EMPTY)), None, outputs, show_progress="hidden", api_visibility="private"
+    )
 
 
 def privacy() -> str:

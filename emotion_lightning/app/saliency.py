@@ -33,4 +33,6 @@ def show(recogniser: Recogniser, path: Path) -> str:
     emotion = recogniser.about.classes[number]
     found = attribution.attribute(recogniser.model.classifier, wave, number)
     title = f"red speaks for {emotion}, blue against it"
-    return pictures.element(figures.attribution(wave, recogniser.rate, found, title), f"Map of the recording: {title}")
+    return pictures.element(
+        figures.attribution(wave, recogniser.rate, found, title), f"Map of the recording: {title}"
+    )
