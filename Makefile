@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app train study ablation honesty tune audit sanity report compare import data weights predict app experiments ui bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain app experiments ui bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,7 +67,11 @@ weights: setup-weights ## list the pretrained weights, or fetch and check a set:
 predict: setup ## emotions of your sound files: AUDIO=file-or-folder-or-pattern RUN=run|MODEL=name-or-folder [OUT=file.csv] [TIMELINE=1] [MIN=0.5] [MIC=seconds]
 	@$(EMOTION) predict $(if $(AUDIO),"$(AUDIO)") $(MODELS) $(if $(OUT),--out "$(OUT)") $(if $(TIMELINE),--timeline) $(if $(MIN),--min-confidence $(MIN)) $(if $(MIC),--mic $(MIC))
 
-app: setup-app ## a page on 127.0.0.1 that recognises uploaded and recorded sounds: RUN=run|MODEL=name-or-folder [PORT=7860] [MIN=0.5] [HOST=0.0.0.0: for everyone]
+explain: setup $(if $(AUDIO),setup-explain) ## a page of a run's errors, reports/explain/RUN: RUN=run [AUDIO=file: what mattered in it] [TOP=12] [MAP=tsne] [DATA=dir] [CACHE=dir]
+	@test -n "$(RUN)" || { echo 'error: RUN is missing, for example: make explain RUN=<run id>'; exit 2; }
+	@$(EMOTION) explain "$(RUN)" $(FOLDERS) $(if $(AUDIO),--audio "$(AUDIO)") $(if $(TOP),--top "$(TOP)") $(if $(MAP),--map "$(MAP)")
+
+app: setup-app setup-explain ## a page on 127.0.0.1 that recognises uploaded and recorded sounds: RUN=run|MODEL=name-or-folder [PORT=7860] [MIN=0.5] [HOST=0.0.0.0: for everyone]
 	@$(EMOTION) app $(MODELS) $(if $(PORT),--port $(PORT)) $(if $(MIN),--min-confidence $(MIN)) $(if $(filter command,$(origin HOST)),--host "$(HOST)")
 
 experiments: setup ## list the experiments, the studies and the published figures
@@ -106,6 +110,7 @@ setup-weights: $(VENV)/.installed-weights
 setup-tune: $(VENV)/.installed-tune
 setup-onnx: $(VENV)/.installed-onnx
 setup-app: $(VENV)/.installed-app
+setup-explain: $(VENV)/.installed-explain
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: Python 3.11 or newer is needed; PYTHON=python3.12 names one'; exit 2; }
@@ -119,7 +124,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'setting up .venv (torch, its libraries and the tools of the tests: 6 GB, a few minutes) …'
 	@$(PIP) --editable '.[dev]'
-	@touch $(VENV)/.installed $(addprefix $(VENV)/.installed-,weights tune onnx app) $@
+	@touch $(VENV)/.installed $(addprefix $(VENV)/.installed-,weights tune explain onnx app) $@
 
 # an extra of pyproject.toml: .installed-onnx is '.[onnx]'
 $(VENV)/.installed-%: $(VENV)/.installed

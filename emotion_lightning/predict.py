@@ -1,6 +1,6 @@
 """Predicts the emotions of audio files with a trained model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def sound_files(source: Path | str) -> list[Path]:
     return found
 
 
-def predict(files: list[Path], recogniser: Recogniser, timeline: bool = False) -> Iterator[Prediction]:
+def predict(files: Sequence[Path], recogniser: Recogniser, timeline: bool = False) -> Iterator[Prediction]:
     """Yields an answer for each file, in order; with `timeline`, each has its segments."""
     if not timeline:
         for path, answer in zip(files, recogniser.files(files), strict=True):

@@ -105,9 +105,9 @@ def opened(profile: Path, *options: str) -> Iterator[Page]:
     command_out, to_browser = os.pipe()
     from_browser, answers_in = os.pipe()
     options = (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run",
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
         "--remote-debugging-pipe", f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-        "--no-proxy-server", "--lang=en", *options,
+        "--no-first-run", "--no-proxy-server", "--lang=en", *options,
     )  # fmt: skip
     # the browser reads commands from descriptor 3 and writes answers to 4
     launcher = f'exec "$0" "$@" 3<&{command_out} 4>&{answers_in}'

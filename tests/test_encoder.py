@@ -1,7 +1,7 @@
 """The feature `encoder`: Whisper read from a CTranslate2 file, other encoders from a folder, statistics and frames."""
 
 import hashlib
-import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,16 +185,33 @@ def test_the_encoder_is_loaded_at_the_first_clip_and_is_in_no_checkpoint(whisper
     assert not list(feature.parameters()) and not feature.state_dict()
 
 
-def test_a_pickled_feature_needs_no_weights_beside_it_nor_the_same_processor(
-    whisper_small: str, monkeypatch: pytest.MonkeyPatch
+def test_a_packaged_encoder_needs_no_weights_beside_it_and_computes_in_32_bits(
+    whisper_small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feature = encoder.build(16_000, weights=whisper_small, layers=(2,))
-    monkeypatch.setattr(encoder, "cpu_has_bf16", lambda: True)
-    pickled = pickle.dumps(feature)
-    monkeypatch.setenv(parts.ENVIRONMENT, "")
-    monkeypatch.setattr(encoder, "cpu_has_bf16", lambda: False)  # the machine that serves it is another one
-    copy = pickle.loads(pickled)
-    torch.testing.assert_close(copy(*batch(hiss(0.3)))[0], feature(*batch(hiss(0.3)))[0])
+    feature = encoder.build(16_000, weights=whisper_small, layers=(0, 2), precision="32")
+    expected = feature(*batch(hiss(0.3)))[0]
+    feature.save_weights(tmp_path)
+    copy = encoder.build(16_000, weights=whisper_small, layers=(0, 2), precision="bf16")
+    monkeypatch.setenv(parts.ENVIRONMENT, "")  # where the weights' own file is
+    copy.load_weights(tmp_path)
+    assert torch.equal(copy(*batch(hiss(0.3)))[0], expected)
+
+
+def test_a_packaged_encoder_of_transformers_is_the_same(wav2vec2: tuple[str, Any], tmp_path: Path) -> None:
+    source, network = wav2vec2
+    with torch.no_grad():  # values that 16 bits hold, as of weights that were published so
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half().float())
+    network.save_pretrained(source)
+    feature = encoder.build(16_000, weights=source, layers=(1,), precision="32")
+    expected = feature(*batch(hiss(0.3)))[0]
+    feature.save_weights(tmp_path / "package")
+    shutil.rmtree(source)
+    copy = encoder.build(16_000, weights=source, layers=(1,))
+    copy.load_weights(tmp_path / "package")
+    assert torch.equal(copy(*batch(hiss(0.3)))[0], expected)
+    sizes = [file.stat().st_size for file in (tmp_path / "package").glob("*.safetensors")]
+    assert sizes[0] < 2.5 * sum(parameter.numel() for parameter in network.parameters())
 
 
 # ---------------------------------------------------------------- encoders of transformers

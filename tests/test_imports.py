@@ -11,14 +11,15 @@ import emotion_lightning
 PACKAGE = Path(emotion_lightning.__file__).parent
 ORDER = [
     "errors", "http_file", "config", "weights", "corpora", "features", "augment", "protocols", "models", "tracking", "data",
-    "audit", "training", "serving", "train", "predict", "app", "studies", "tuning", "report", "cli", "__main__",
+    "audit", "training", "serving", "train", "predict", "explain", "app", "studies", "tuning", "report", "cli", "__main__",
 ]  # fmt: skip
 TORCHLESS = (
     "errors", "config/parts", "config/schema", "config/ranks", "config/loader", "studies/study", "studies/made", "report/claims",
-    "training/schedule", "tracking/shutdown", "tuning/request", "cli/studies", "cli/tune", "cli/app", "cli/main",
+    "training/schedule", "tracking/shutdown", "tuning/request", "cli/studies", "cli/tune", "cli/explain", "cli/app", "cli/main",
 )  # fmt: skip
 HEAVY = {
     "torch", "torchaudio", "torchvision", "torchmetrics", "lightning", "mlflow", "timm", "sklearn", "matplotlib", "ray", "optuna",
+    "captum",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from emotion_lightning.errors import UserError
 from emotion_lightning.report import formats, page, tables
-from emotion_lightning.report.collect import Results, parse_predictions
+from emotion_lightning.report.collect import Results
 from emotion_lightning.report.comparison import paired
 from emotion_lightning.report.ensembles import collect, ensembles
 from emotion_lightning.report.groups import group_table
@@ -25,6 +25,7 @@ from emotion_lightning.studies import state
 from emotion_lightning.studies.plan import Plan, PlannedArm, PlannedCell
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import store
+from emotion_lightning.training.predictions import parse_predictions
 
 CLASSES = ("neutral", "happy", "sad")
 SEX = ("female", "male")  # by turns
@@ -86,7 +87,7 @@ def test_predictions_of_old_and_new_runs_are_read(column: str, tmp_path: Path) -
     predictions = parse_predictions(file)
     assert (predictions.classes, predictions.clips, predictions.speakers) == (("happy", "sad"), ["demo/b"], ["s2"])
     assert predictions.labels.tolist() == [1] and predictions.probabilities.tolist() == [[0.6, 0.4]]
-    assert predictions.fields == {"corpus": ["demo"], "sex": [""], "intensity": [""]}
+    assert predictions.fields == {"corpus": ["demo"], "sex": [""], "intensity": [""], "sentence": [""]}
 
 
 def made_up() -> Plan:

@@ -137,7 +137,11 @@ COMMANDS = {
     "predict nowhere --run ffffffff": "AUDIO: there is no file or folder 'nowhere'",
     "predict parts --run ffffffff": "AUDIO: no audio file",
     "predict silent --run ffffffff": "no runs start with 'ffffffff'",
-    "predict silent --run ''": "RUN: the id of a run is needed",
+    "predict silent --run ''": "RUN or MODEL: one of them is needed",
+    "predict silent --run a --model b": "RUN or MODEL: one of them is needed",
+    "predict --run ffffffff": "AUDIO: a file, a folder or a pattern is needed",
+    "predict silent --model parts": "'parts' is not a model: it has neither package.json nor MLmodel",
+    "predict silent --model nobody": "'nobody' is neither a folder nor a registered model; nothing is registered",
     "import-run nowhere": "MLFLOW_TRACKING_URI is not set",
 }
 ADDRESSES = {

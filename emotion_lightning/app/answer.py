@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from emotion_lightning.app import pictures
 from emotion_lightning.data.audio import BadClip
+from emotion_lightning.explain import figures
 from emotion_lightning.serving import timeline
 from emotion_lightning.serving.about import About
 from emotion_lightning.serving.recogniser import WHOLE_SECONDS, Recogniser, Recognition, decodable, header_seconds
 from emotion_lightning.serving.windows import UNCERTAIN, blocks
 
 MOST_MINUTES = 10
+WIDTH = 5.5  # inches of a picture: its text can be read on a telephone, and is not large on a screen
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def _shown(recogniser: Recogniser, path: Path) -> Shown:
     if answer.windows > 1 and not answer.segments:  # up to here, the answer is that of `make predict`
         answer = replace(answer, segments=recogniser.file(path, timeline=True).segments)
     wave = np.concatenate(list(blocks(path, recogniser.rate)))
-    drawn = pictures.element(pictures.spectrogram(wave, recogniser.rate), "Spectrogram of the recording")
+    drawn = picture(figures.spectrogram(wave, recogniser.rate), "Spectrogram of the recording")
     return Shown(sentences(answer, recogniser.about), answer.probabilities, drawn, timeline_element(answer))
 
 
@@ -62,7 +65,13 @@ def timeline_element(answer: Recognition) -> str:
         return ""
     words = [f"{timeline.clock(s.start)} to {timeline.clock(s.end)} {s.emotion}" for s in answer.segments]
     figure = timeline.draw(answer.segments, answer.seconds, "Emotions over time")
-    return pictures.element(figure, f"Timeline: {'; '.join(words)}")
+    figure.set_figwidth(WIDTH)
+    return picture(figure, f"Timeline: {'; '.join(words)}")
+
+
+def picture(figure: Figure, about: str) -> str:
+    """Returns an HTML element that contains the picture; `about` is its text for people who do not see it."""
+    return f'<img class="picture" alt="{escape(about)}" src="{figures.png(figure, dpi=200)}">'
 
 
 def sentences(answer: Recognition, about: About) -> str:
@@ -80,9 +89,9 @@ def emotion_set(emotions: Sequence[str], about: About) -> str:
     """Returns the set of emotions of a recording in words, with how often such sets were right on the test split."""
     *others, last = emotions
     named = f"{', '.join(others)} or {last}" if others else last
-    planned = f"**Possible: {named}.** Such a set is meant to contain the true emotion in {about.calibration.coverage:.0%} of clips"
-    measured = about.figures.get("test/set_coverage")
-    return f"{planned}." if measured is None else f"{planned}; on {test_speakers(about)} it did in {measured:.0%}."
+    planned, measured = about.calibration.coverage, about.figures.get("test/set_coverage")
+    found = "" if measured is None else f"; on {test_speakers(about)} it did in {measured:.0%}"
+    return f"**Possible: {named}.** Such a set is meant to contain the true emotion in {planned:.0%} of clips{found}."
 
 
 def test_speakers(about: About) -> str:

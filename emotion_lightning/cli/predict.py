@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from emotion_lightning.errors import UserError, listed
-from emotion_lightning.predict import Prediction, predict, sound_files
+from emotion_lightning.predict import Prediction, predict
 from emotion_lightning.serving import timeline
 from emotion_lightning.serving.recogniser import Recogniser, Recognition
 
@@ -20,20 +20,19 @@ TIMELINES = Path("reports/predict")
 
 
 def predict_command(
-    source: str,
+    files: Sequence[Path],
+    source: Path,
     recogniser: Recogniser,
     out: Path | None,
     with_timeline: bool,
     console: Console,
 ) -> None:
-    """Prints the answers for a file, a folder or a pattern; writes them to `out` and timelines beside it.
+    """Prints the answers for the files, with names relative to a folder `source`; writes them to `out`, timelines beside it.
 
-    Raises: UserError where there is no file, or `out` is not a .csv or .json file; and at the end for files without an answer.
+    Raises: UserError where `out` is not a .csv or .json file; and at the end for files without an answer.
     """
     if out and out.suffix.lower() not in (".csv", ".json"):
         raise UserError(f"OUT: '{out}' is neither a .csv nor a .json file")
-    files = sound_files(source)
-    root = Path(source) if Path(source).is_dir() else None
     shown = track(
         predict(files, recogniser, with_timeline),
         "listening",
@@ -43,7 +42,7 @@ def predict_command(
         disable=len(files) < 2 or not console.is_terminal,
     )
     predictions = list(shown)
-    names = [str(p.path.relative_to(root)) if root else p.path.name for p in predictions]
+    names = [str(file.relative_to(source)) if source.is_dir() else file.name for file in files]
     console.print(_table(predictions, names, recogniser.about.title))
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +121,7 @@ def _show_timeline(path: Path, answer: Recognition, folder: Path, console: Conso
     console.print(f"written: {labels} (Audacity: File, Import, Labels), {picture}", soft_wrap=True)
 
 
-def record(seconds: float, rate: int, console: Console) -> Path:
+def record(seconds: float, console: Console, rate: int = 16_000) -> Path:
     """Records from the default microphone to a WAV file, and returns its path.
 
     Raises: UserError where sounddevice or a microphone is missing.

@@ -1,4 +1,4 @@
-"""The commands on one run: train, tune, predict, app, audit, sanity. Heavy imports are inside the functions, so that help and
+"""The commands on one run: train, tune, predict, explain, app, audit, sanity. Heavy imports are inside the functions, so that help and
 messages appear at once.
 """
 
@@ -25,6 +25,7 @@ from emotion_lightning.cli.options import (
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import ranks
 from emotion_lightning.errors import UserError
+from emotion_lightning.explain import Method
 from emotion_lightning.studies.engine import Choice
 from emotion_lightning.tuning.request import INNER_FOLDS
 
@@ -140,11 +141,33 @@ def predict(
     if (audio is None) == (mic is None):
         raise UserError("AUDIO: a file, a folder or a pattern is needed, or MIC=<seconds>, which records")
     from emotion_lightning.cli.predict import predict_command, record
-    from emotion_lightning.predict import open_model
+    from emotion_lightning.predict import open_model, sound_files
 
-    recogniser = open_model(run, model, min_confidence)
-    source = audio if mic is None else str(record(mic, recogniser.rate, console))
-    predict_command(str(source), recogniser, out, timeline, console)
+    source = audio or str(record(mic or 0, console))
+    files = sound_files(source)
+    predict_command(files, Path(source), open_model(run, model, min_confidence), out, timeline, console)
+
+
+@app.command()
+def explain(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="id of a finished run, or the beginning of it")],
+    audio: Annotated[
+        Path | None, typer.Option("--audio", help="also show which time and band of this sound file mattered")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="mistakes that are shown with their sound")] = 12,
+    map_: Annotated[
+        Method, typer.Option("--map", help="how the map of the clips is reduced to two dimensions")
+    ] = "pca",
+    data: DataDir = None,
+    cache: CacheDir = None,
+) -> None:
+    """Write a page of a run's errors on the test split: reports/explain/RUN/index.html.
+
+    Most confident mistakes with their sounds, accuracy by group, confused emotions, and a map of the clips.
+    """
+    from emotion_lightning.cli.explain import explain as write
+
+    write(run, all_overrides(None, None, data, cache), audio, top, map_, console)
 
 
 @app.command("app")

@@ -1,53 +1,23 @@
 """Collects the results of a study from MLflow: finished and missing cells, predictions, loss curves."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 
-import mlflow
 import numpy as np
 import torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from numpy.typing import NDArray
 
-from emotion_lightning.errors import UserError
 from emotion_lightning.studies import state
 from emotion_lightning.studies.plan import Plan, PlannedArm, PlannedCell
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import store
 from emotion_lightning.training import metrics
+from emotion_lightning.training.predictions import Predictions, read_predictions
 from emotion_lightning.training.significance import Tested
 
 CURVES = ("loss/train", "loss/val")
 Curves = dict[str, list[tuple[int, float]]]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The predictions of one run on its test split."""
-
-    classes: tuple[str, ...]
-    clips: list[str]  # (N,) corpus/id
-    speakers: list[str]  # (N,)
-    labels: NDArray[np.int64]  # (N,)
-    probabilities: NDArray[np.float64]  # (N, classes)
-    fields: dict[str, list[str]]  # for each of GROUP_FIELDS, its value for each clip (N,), "" where it is not known
-
-    @cached_property
-    def predicted(self) -> NDArray[np.int64]:
-        return self.probabilities.argmax(1)
-
-    def in_order(self) -> "Predictions":
-        """Returns the same predictions, sorted by clip."""
-        order = np.argsort(self.clips)
-        clips, speakers, *values = (
-            [names[i] for i in order] for names in (self.clips, self.speakers, *self.fields.values())
-        )
-        fields = dict(zip(self.fields, values, strict=True))
-        return Predictions(self.classes, clips, speakers, self.labels[order], self.probabilities[order], fields)
 
 
 @dataclass(frozen=True)
@@ -185,37 +155,3 @@ def scored(cell: PlannedCell, run: Run, predictions: Predictions, curves: Curves
     scores = metrics.scores(torch.from_numpy(predictions.labels), probabilities)
     scores["ece_if_calibrated"] = metrics.ece_if_calibrated(probabilities)
     return Finished(cell, run, predictions, scores, curves)
-
-
-def read_predictions(run: Run) -> Predictions:
-    """Reads the test split of the predictions that a run keeps.
-
-    Raises: UserError where the run has no predictions.csv.
-    """
-    try:
-        file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="predictions.csv")
-    except Exception as error:  # each kind of store has its own error for a missing artifact
-        raise UserError(f"run {run.info.run_id[:8]} ({run.info.status}) has no predictions.csv") from error
-    return parse_predictions(Path(file))
-
-
-def parse_predictions(file: Path) -> Predictions:
-    """Reads the test split of a predictions.csv.
-
-    Its columns are split, corpus, clip, speaker, sex, intensity, emotion, predicted, and one for each class. Older runs
-    have no sex and intensity, and some call the first column `side`.
-    """
-    with file.open(encoding="utf-8", newline="") as stream:
-        header, *rows = csv.reader(stream)
-    rows = [row for row in rows if row[0] == "test"]
-    columns = {name: [row[number] for row in rows] for number, name in enumerate(header)}
-    first = header.index("predicted") + 1
-    classes = tuple(header[first:])
-    return Predictions(
-        classes,
-        [f"{corpus}/{clip}" for corpus, clip in zip(columns["corpus"], columns["clip"], strict=True)],
-        columns["speaker"],
-        np.array([classes.index(emotion) for emotion in columns["emotion"]]),
-        np.array([[float(p) for p in row[first:]] for row in rows]),
-        {field: columns.get(field, [""] * len(rows)) for field in metrics.GROUP_FIELDS},
-    )

@@ -8,10 +8,10 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from emotion_lightning.config.schema import USES_TEST_SPEAKERS
 from emotion_lightning.errors import UserError
 from emotion_lightning.serving.package import ABOUT
 from emotion_lightning.tracking import store
+from emotion_lightning.training import kept
 
 CHAMPION = "champion"
 """The alias of the registered version that a name alone means."""
@@ -27,31 +27,19 @@ def package_folder(run: str | None = None, model: str | None = None) -> Path:
     if bool(run) == bool(model):
         raise UserError("RUN or MODEL: one of them is needed: the id of a run, or a folder or a registered name")
     if run:
-        client = store.connect()
-        return _in_mlflow_model(_download(f"models:/{_logged_model(store.find_run(client, run))}"))
+        return _in_mlflow_model(_download(f"models:/{_logged_model(kept.find(run))}"))
     folder = Path(str(model)).expanduser()
     return _in_folder(folder) if folder.is_dir() else _in_mlflow_model(_download(_registered(str(model))))
 
 
 def _logged_model(run: Run) -> str:
     """Returns the id of the MLflow model that a run has logged."""
-    tags, name = run.data.tags, run.info.run_id
-    if tags.get("kind") == "study":
-        raise UserError(
-            f"RUN: {name} is the run of the whole study {tags.get('study', '')}; name a run of one of its models"
-        )
-    if tags.get("kind") in ("tuning", "trial"):
-        raise UserError(
-            f"RUN: {name} is of a search, which keeps no model; make train EXP={tags.get('experiment', '')}_tuned trains one"
-        )
-    if tags.get(USES_TEST_SPEAKERS):
-        raise UserError(
-            f"RUN: {name} was normalised by all clips of each speaker ({USES_TEST_SPEAKERS}), so it cannot hear single files"
-        )
+    kept.require_single_files(run)
     if run.outputs and run.outputs.model_outputs:
         return str(run.outputs.model_outputs[-1].model_id)
+    name = run.info.run_id
     raise UserError(
-        f"run {name} ({run.info.status}) has no model; RUN={name} with RESUME finishes a run that was killed, and a run with "
+        f"run {name} ({run.info.status}) has no model; RESUME={name} finishes a run that was killed, and a run with "
         'SET="fit.log_model=true" stores one'
     )
 

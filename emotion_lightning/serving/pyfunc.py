@@ -36,6 +36,8 @@ class PackagedModel(PythonModel):
         self, context: PythonModelContext | None, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None
     ) -> pd.DataFrame:
         """Raises: MlflowException for a row that cannot be used, which MLflow's server answers with status 400."""
+        if not {"audio", "path", "samples"} & set(model_input.columns):
+            raise MlflowException.invalid_parameter_value("no column audio, path or samples")
         waves = [self._sound(number, row) for number, row in enumerate(model_input.to_dict("records"))]
         answers = self.recogniser.recognise(waves)
         least = (params or {}).get("min_confidence", -1.0)  # below 0: as the package says
@@ -54,7 +56,7 @@ class PackagedModel(PythonModel):
             raise _bad(number, f"audio is not base64 ({error})") from None
         except (BadClip, ValueError) as fault:
             raise _bad(number, str(fault)) from None
-        raise _bad(number, f"none of audio, path and samples is given, only {', '.join(row) or 'nothing'}")
+        raise _bad(number, "none of audio, path and samples is given")
 
 
 def _decode_path(path: Path) -> tuple[Waveform, int]:

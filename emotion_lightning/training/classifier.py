@@ -117,9 +117,12 @@ class EmotionClassifier(L.LightningModule):
 
         `place` is that of the square crop of a wide picture: 0 is its start, 1 its end.
         """
+        return self.network(self.inputs(stored, place), valid).float()
+
+    def inputs(self, stored: Tensor, place: float = 0.5) -> Tensor:
+        """Returns the network's input (B, C, F, T) for stored features: presented, resized, normalised, in full precision."""
         with torch.no_grad(), torch.autocast(stored.device.type, enabled=False):
-            x = self._normalised(self._sized(self.feature.present(stored), place))
-        return self.network(x, valid).float()
+            return self._normalised(self._sized(self.feature.present(stored), place))
 
     def probabilities(self, stored: Tensor, valid: Tensor) -> Tensor:
         """Returns probabilities (B, classes) for the same input, the mean over `fit.crops` crops of a wide picture."""

@@ -19,6 +19,7 @@ from emotion_lightning.training import calibration, metrics
 from emotion_lightning.training.calibration import Calibration
 from emotion_lightning.training.fit import Fitted
 from emotion_lightning.training.inference import probabilities
+from emotion_lightning.training.predictions import write_predictions
 from emotion_lightning.weights import Origin
 
 
@@ -63,7 +64,7 @@ def evaluate_and_log(
     tracked.log_final(figures)
 
     folder.mkdir(parents=True, exist_ok=True)
-    _write_predictions(folder / "predictions.csv", data, predicted)
+    write_predictions(folder / "predictions.csv", data, predicted)
     _write_per_class(folder / "per_class.csv", data.classes, per_class)
     title = f"{experiment.title_prefix}{experiment.name} · {experiment.protocol.name}"
     counts = metrics.confusion(labels["test"], predicted["test"])
@@ -144,21 +145,6 @@ def _uar_by_group(data: EmotionData, labels: Tensor, probabilities: Tensor) -> d
 def _speaker_counts(data: EmotionData) -> dict[str, float]:
     train, test = ({data.clips[i].speaker for i in data.split.indices(name)} for name in ("train", "test"))
     return {"test/speakers": len(test), "test/speakers_trained_on": len(test & train)}
-
-
-def _write_predictions(file: Path, data: EmotionData, predicted: dict[str, Tensor]) -> None:
-    """Writes one row for each clip of the validation and test splits, with the probability of each class."""
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        fields = ["corpus", "clip", "speaker", "sex", "intensity", "emotion"]
-        writer.writerow(["split", *fields, "predicted", *data.classes])
-        for name, rows in predicted.items():
-            for index, row in zip(data.split.indices(name), rows, strict=True):
-                clip = data.clips[index]
-                emotion = data.classes[int(row.argmax())]
-                shares = [f"{p:.6f}" for p in row.tolist()]
-                about = [clip.corpus, clip.id, clip.speaker, clip.sex, clip.intensity, clip.emotion]
-                writer.writerow([name, *about, emotion, *shares])
 
 
 def _write_per_class(file: Path, classes: Iterable[str], scores: metrics.PerClass) -> None:
