@@ -82,11 +82,11 @@ class Page:
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
 
     def click(self, text: str) -> None:
-        """Clicks the visible button whose text or label this is."""
+        """Clicks the last visible button with this text or label; before its tabs, Gradio has copies of them that it measures."""
         buttons = (
             "[...document.querySelectorAll('button')].filter(b => b.checkVisibility({visibilityProperty: true}))"
         )
-        found = f"{buttons}.find(b => (b.ariaLabel || b.innerText).trim() == {json.dumps(text)})"
+        found = f"{buttons}.findLast(b => (b.ariaLabel || b.innerText).trim() == {json.dumps(text)})"
         self.until(f"!!{found}")
         self.value(f"{found}.click()")
 

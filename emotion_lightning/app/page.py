@@ -22,6 +22,8 @@ CSS = """
 .gradio-container { max-width: 76rem !important; margin: 0 auto !important; }
 div.block.notice { border: 1px solid #d9a400; border-radius: .4rem; padding: .6rem .9rem !important; background: #d9a4001f; }
 .quiet { font-size: .9rem; opacity: .85; }
+.prose table { display: block; overflow-x: auto; }
+.prose :is(td, th) { overflow-wrap: normal; word-break: normal; }
 .html-container:has(img.picture) { padding: 0 !important; }
 img.picture { display: block; width: 100%; background: white; border-radius: .4rem; }
 """

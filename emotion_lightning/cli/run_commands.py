@@ -1,5 +1,6 @@
-"""The commands on one run: train, tune, predict, explain, app, audit, sanity. Heavy imports are inside the functions, so that help and
-messages appear at once.
+"""The commands on one run: train, tune, predict, explain, app, audit, sanity.
+
+Heavy imports are inside the functions, so that help and messages appear at once.
 """
 
 from collections.abc import Mapping
