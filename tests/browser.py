@@ -83,9 +83,7 @@ class Page:
 
     def click(self, text: str) -> None:
         """Clicks the last visible button with this text or label; before its tabs, Gradio has copies of them that it measures."""
-        buttons = (
-            "[...document.querySelectorAll('button')].filter(b => b.checkVisibility({visibilityProperty: true}))"
-        )
+        buttons = "[...document.querySelectorAll('button')].filter(b => !b.disabled && b.checkVisibility({visibilityProperty: true}))"
         found = f"{buttons}.findLast(b => (b.ariaLabel || b.innerText).trim() == {json.dumps(text)})"
         self.until(f"!!{found}")
         self.value(f"{found}.click()")

@@ -19,7 +19,7 @@ MARKS = {
 EMPTY = "The answer appears here."
 NOTHING = "Choose a file or record something first."
 CSS = """
-.gradio-container { max-width: 76rem !important; margin: 0 auto !important; }
+.gradio-container { max-width: min(76rem, 100vw) !important; margin: 0 auto !important; }
 div.block.notice { border: 1px solid #d9a400; border-radius: .4rem; padding: .6rem .9rem !important; background: #d9a4001f; }
 .quiet { font-size: .9rem; opacity: .85; }
 .prose table { display: block; overflow-x: auto; }
@@ -71,6 +71,9 @@ def _recognise(recogniser: Recogniser) -> None:
         button = gradio.Button(visible=has_answer and not shown.timeline and saliency.is_available())
         return shown.text, bars, *drawn, button, gradio.HTML("", visible=False)
 
+    def reset(path: str | None) -> tuple[Any, ...]:
+        return *present(answer.Shown(EMPTY)), gradio.Button(interactive=path is not None)
+
     def recognise(path: str | None) -> tuple[Any, ...]:
         return present(answer.show(recogniser, Path(path)) if path else answer.Shown(NOTHING))
 
@@ -82,7 +85,7 @@ def _recognise(recogniser: Recogniser) -> None:
             sound = gradio.Audio(
                 sources=["upload", "microphone"], type="filepath", label="Upload or record", buttons=[]
             )
-            start = gradio.Button("Recognise", variant="primary")
+            start = gradio.Button("Recognise", variant="primary", interactive=False)
             gradio.Markdown(privacy(), elem_classes="quiet")
         with gradio.Column():
             text = gradio.Markdown(EMPTY)
@@ -94,9 +97,7 @@ def _recognise(recogniser: Recogniser) -> None:
     start.click(recognise, sound, outputs, api_name="recognise", scroll_to_output=True)
     button.click(explain, sound, what_mattered, api_name="explain")
     # an answer must not stand beside another recording
-    sound.change(
-        lambda: present(answer.Shown(EMPTY)), None, outputs, show_progress="hidden", api_visibility="private"
-    )
+    sound.change(reset, sound, [*outputs, start], show_progress="hidden", api_visibility="private")
 
 
 def privacy() -> str:
