@@ -83,8 +83,9 @@ class Page:
 
     def click(self, text: str) -> None:
         """Clicks the last visible button with this text or label; before its tabs, Gradio has copies of them that it measures."""
-        buttons = "[...document.querySelectorAll('button')].filter(b => !b.disabled && b.checkVisibility({visibilityProperty: true}))"
-        found = f"{buttons}.findLast(b => (b.ariaLabel || b.innerText).trim() == {json.dumps(text)})"
+        usable = "!b.disabled && b.checkVisibility({visibilityProperty: true})"
+        named = f"(b.ariaLabel || b.innerText).trim() == {json.dumps(text)}"
+        found = f"[...document.querySelectorAll('button')].findLast(b => {usable} && {named})"
         self.until(f"!!{found}")
         self.value(f"{found}.click()")
 

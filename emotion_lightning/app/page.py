@@ -22,7 +22,7 @@ CSS = """
 .gradio-container { max-width: min(76rem, 100vw) !important; margin: 0 auto !important; }
 div.block.notice { border: 1px solid #d9a400; border-radius: .4rem; padding: .6rem .9rem !important; background: #d9a4001f; }
 .quiet { font-size: .9rem; opacity: .85; }
-.prose table { display: block; overflow-x: auto; }
+.prose table { display: block; overflow-x: auto; width: fit-content; max-width: 100%; border: 0 !important; }
 .prose :is(td, th) { overflow-wrap: normal; word-break: normal; }
 .html-container:has(img.picture) { padding: 0 !important; }
 img.picture { display: block; width: 100%; background: white; border-radius: .4rem; }
