@@ -6,6 +6,8 @@ EMOTION := $(BIN)/emotion-lightning $(if $(PARTS),--parts "$(PARTS)")
 ENGINES = $(if $(ENGINE),--engine $(ENGINE)) $(if $(GPUS),--gpus $(GPUS))
 FOLDERS = $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)")
 MODELS = $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--model "$(MODEL)")
+# some shells export HOST: only that of make's own command line counts
+ADDRESS = $(if $(PORT),--port $(PORT)) $(if $(filter command,$(origin HOST)),--host "$(HOST)")
 CLIPS  = $(FOLDERS) $(if $(CORPORA),--corpora "$(CORPORA)")
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -13,7 +15,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain register serve experiments ui prune bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain register serve app experiments ui prune bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,7 +78,10 @@ register: setup ## put a run's model into MLflow's registry; the champion change
 	@$(EMOTION) register --run "$(RUN)" --name "$(NAME)"
 
 serve: setup ## serve a model over HTTP on 127.0.0.1: RUN=run|MODEL=name-or-folder [PORT=5002] [HOST=address] [MAX_MB=25] [TIMEOUT=60]
-	@$(EMOTION) serve $(MODELS) $(if $(PORT),--port $(PORT)) $(if $(HOST),--host "$(HOST)") $(if $(MAX_MB),--max-mb $(MAX_MB)) $(if $(TIMEOUT),--timeout $(TIMEOUT))
+	@$(EMOTION) serve $(MODELS) $(ADDRESS) $(if $(MAX_MB),--max-mb $(MAX_MB)) $(if $(TIMEOUT),--timeout $(TIMEOUT))
+
+app: setup-app setup-explain ## a page on 127.0.0.1 that recognises uploaded and recorded sounds: RUN=run|MODEL=name-or-folder [PORT=7860] [MIN=0.5] [HOST=0.0.0.0: for everyone]
+	@$(EMOTION) app $(MODELS) $(ADDRESS) $(if $(MIN),--min-confidence $(MIN))
 
 experiments: setup ## list the experiments, the studies and the published figures
 	@$(EMOTION) experiments

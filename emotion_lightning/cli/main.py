@@ -2,7 +2,7 @@
 
 import sys
 
-from emotion_lightning.cli import run_commands, serving_commands, store_commands, study_commands  # noqa: F401 - each adds its commands to the app
+from emotion_lightning.cli import run_commands, store_commands, study_commands, trained_commands  # noqa: F401 - each adds its commands to the app
 from emotion_lightning.cli.app import app
 from emotion_lightning.cli.console import file_message, print_error, replace_unprintable
 from emotion_lightning.config import ranks

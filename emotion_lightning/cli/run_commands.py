@@ -1,9 +1,9 @@
-"""The commands on one run: train, tune, predict, explain, audit, sanity. Heavy imports are inside the functions, so that help and
-messages appear at once.
+"""The commands that train or look at clips: train, tune, audit, sanity.
+
+Heavy imports are inside the functions, so that help and messages appear at once.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,15 +17,11 @@ from emotion_lightning.cli.options import (
     DataDir,
     ExperimentName,
     Jobs,
-    MinConfidence,
-    Model,
     Overrides,
-    Run,
 )
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import ranks
 from emotion_lightning.errors import UserError
-from emotion_lightning.explain import Method
 from emotion_lightning.studies.engine import Choice
 from emotion_lightning.tuning.request import INNER_FOLDS
 
@@ -121,55 +117,6 @@ def tune(
 
     with report_stop(f"tuning of {name}"):
         run(name, all_overrides(overrides, corpora, data, cache), trials, inner, console)
-
-
-@app.command()
-def predict(
-    audio: Annotated[
-        str | None, typer.Argument(metavar="AUDIO", help="a sound file, a folder, or a pattern such as 'calls/*.wav'")
-    ] = None,
-    run: Run = None,
-    model: Model = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="write all probabilities to this .csv or .json file")
-    ] = None,
-    timeline: Annotated[
-        bool, typer.Option("--timeline", help="segments of one emotion, with a picture and a label file for Audacity")
-    ] = False,
-    min_confidence: MinConfidence = None,
-    mic: Annotated[float | None, typer.Option("--mic", help="record so many seconds from the microphone")] = None,
-) -> None:
-    """Print the emotion of sound files, with its calibrated probability and the next best one."""
-    if (audio is None) == (mic is None):
-        raise UserError("AUDIO: a file, a folder or a pattern is needed, or MIC=<seconds>, which records")
-    from emotion_lightning.cli.predict import predict_command, record
-    from emotion_lightning.predict import open_model, sound_files
-
-    source = audio or str(record(mic or 0, console))
-    files = sound_files(source)
-    predict_command(files, Path(source), open_model(run, model, min_confidence), out, timeline, console)
-
-
-@app.command()
-def explain(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="id of a finished run, or the beginning of it")],
-    audio: Annotated[
-        Path | None, typer.Option("--audio", help="also show which time and band of this sound file mattered")
-    ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="mistakes that are shown with their sound")] = 12,
-    map_: Annotated[
-        Method, typer.Option("--map", help="how the map of the clips is reduced to two dimensions")
-    ] = "pca",
-    data: DataDir = None,
-    cache: CacheDir = None,
-) -> None:
-    """Write a page of a run's errors on the test split: reports/explain/RUN/index.html.
-
-    Most confident mistakes with their sounds, accuracy by group, confused emotions, and a map of the clips.
-    """
-    from emotion_lightning.cli.explain import explain as write
-
-    write(run, all_overrides(None, None, data, cache), audio, top, map_, console)
 
 
 @app.command()

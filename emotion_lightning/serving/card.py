@@ -42,7 +42,7 @@ def write_card(data: EmotionData, audit: Audit, result: RunResult, model: Model)
     lines = [
         f"# {experiment.title_prefix}{experiment.name} · {experiment.protocol.name}",
         "",
-        f"{experiment.about or 'A speech emotion recogniser.'} Model `{experiment.model.name}` on features "
+        f"{experiment.about.rstrip('.') or 'A speech emotion recogniser'}. Model `{experiment.model.name}` on features "
         f"`{experiment.features.name}`; run `{result.run_id}` of emotion_lightning.",
         *(["", "**DEMO: trained on generated voices. It knows nothing about real speech.**"] * experiment.is_demo),
         "",

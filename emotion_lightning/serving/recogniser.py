@@ -94,7 +94,7 @@ class Recogniser:
             BadClip: the file cannot be decoded, is silent or too short.
         """
         with decodable(path) as readable:
-            if timeline or _seconds(readable) > WHOLE_SECONDS:
+            if timeline or header_seconds(readable) > WHOLE_SECONDS:
                 return self._recording(blocks(readable, self.rate), timeline)
             wave = audio.load(readable, self.audio)
         [answer] = self._answers([wave])
@@ -110,7 +110,7 @@ class Recogniser:
     def _loaded(self, path: Path) -> Waveform | BadClip | Recognition:
         try:
             with decodable(path) as readable:
-                if _seconds(readable) > WHOLE_SECONDS:
+                if header_seconds(readable) > WHOLE_SECONDS:
                     return self._recording(blocks(readable, self.rate), False)
                 return audio.load(readable, self.audio)
         except BadClip as fault:
@@ -202,7 +202,7 @@ def decodable(path: Path) -> Iterator[Path]:
         yield made
 
 
-def _seconds(path: Path) -> float:
+def header_seconds(path: Path) -> float:
     """Returns the length that the header says, 0 where it says none: then decoding finds the fault."""
     try:
         info = soundfile.info(path)
