@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app train study ablation honesty tune audit sanity report compare import data weights predict experiments ui bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app train study ablation honesty tune audit sanity report compare import data weights predict export experiments ui bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ weights: setup-weights ## list the pretrained weights, or fetch and check a set:
 
 predict: setup ## emotions of your sound files: AUDIO=file-or-folder-or-pattern RUN=run|MODEL=name-or-folder [OUT=file.csv] [TIMELINE=1] [MIN=0.5] [MIC=seconds]
 	@$(EMOTION) predict $(if $(AUDIO),"$(AUDIO)") $(MODELS) $(if $(OUT),--out "$(OUT)") $(if $(TIMELINE),--timeline) $(if $(MIN),--min-confidence $(MIN)) $(if $(MIC),--mic $(MIC))
+
+export: setup-onnx ## write a model as ONNX, checked against torch: RUN=run|MODEL=name-or-folder [INT8=1] [OUT=dir] [AUDIO=file-or-folder-or-pattern] [DATA=dir] [CACHE=dir]
+	@$(EMOTION) export $(MODELS) $(if $(OUT),--out "$(OUT)") $(if $(INT8),--int8) $(if $(AUDIO),--audio "$(AUDIO)") $(FOLDERS)
 
 experiments: setup ## list the experiments, the studies and the published figures
 	@$(EMOTION) experiments

@@ -1,4 +1,4 @@
-"""Model packages of generated voices, made without a tracked run: networks keep random weights and a low temperature, estimators are fitted."""
+"""Model packages on generated voices, made without a tracked run: networks keep random weights, estimators are fitted."""
 
 from pathlib import Path
 
@@ -19,11 +19,13 @@ DEMO = ('corpora=["demo"]', "corpora.demo={speakers: 4, takes: 1}", "protocol=sp
 def make_package(folder: Path, cache: Path, experiment: str, *settings: str, size: int | None = None) -> Path:
     """Writes the package of an experiment on the demo corpus to `folder`; `size` is the height that pictures are resized to."""
     L.seed_everything(0, verbose=False)
+    temperature = 1.5
     chosen = loader.load(experiment, [*DEMO, f"data.cache={cache}", *settings])
     data, model = build(chosen, Console(quiet=True))
     folder.mkdir(parents=True)
     if isinstance(model, EmotionClassifier):
         kept = folder / "best.ckpt"
+        temperature = 0.02  # random weights give nearly the same probabilities to every clip
         parts = {"hyper_parameters": dict(model.hparams), "state_dict": model.state_dict(), "picture_size": size}
         torch.save(parts, kept)
     else:
@@ -38,7 +40,7 @@ def make_package(folder: Path, cache: Path, experiment: str, *settings: str, siz
         run="0" * 32,
         classes=data.classes,
         sample_rate=chosen.audio.sample_rate,
-        calibration=Scale(temperature=0.1, threshold=0.1),
+        calibration=Scale(temperature=temperature, threshold=0.1),
         median_seconds=float(seconds.mean()),
         longest_seconds=float(seconds.max()),
     )

@@ -1,8 +1,13 @@
-"""Runs the command line: every command is in one of the three files that are imported here."""
+"""Runs the command line: every command is in one of the four files that are imported here."""
 
 import sys
 
-from emotion_lightning.cli import run_commands, store_commands, study_commands  # noqa: F401 - each adds its commands to the app
+from emotion_lightning.cli import (  # noqa: F401 - each adds its commands to the app
+    run_commands,
+    serving_commands,
+    store_commands,
+    study_commands,
+)
 from emotion_lightning.cli.app import app
 from emotion_lightning.cli.console import file_message, print_error, replace_unprintable
 from emotion_lightning.config import ranks

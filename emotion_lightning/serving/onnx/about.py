@@ -48,7 +48,9 @@ class Int8(Settings):
     file: str
     megabytes: float
     method: str
-    largest_difference: float = Field(description="of a probability, from torch; the bound on the clips of the parity check")
+    largest_difference: float = Field(
+        description="of a probability, from torch; the bound on the clips of the parity check"
+    )
     changed: float = Field(description="share of these clips whose emotion changes")
     speed: Speed
     scores: Scores | None = None

@@ -165,7 +165,9 @@ class KernelMachine(nn.Module):
         owner = torch.repeat_interleave(torch.as_tensor(machine.n_support_).long())  # (vectors,) the class of each
         weights = torch.zeros(len(pairs), len(vectors), dtype=torch.float64)
         first, second = (torch.zeros(len(pairs), len(machine.classes_), dtype=torch.float64) for _ in "ab")
-        for row, (a, b) in enumerate(pairs):  # libsvm keeps the coefficients against b in row b - 1, against a in row a
+        for row, (a, b) in enumerate(
+            pairs
+        ):  # libsvm keeps the coefficients against b in row b - 1, against a in row a
             weights[row] = coefficients[b - 1] * (owner == a) + coefficients[a] * (owner == b)
             first[row, a] = second[row, b] = 1
         self.register_buffer("vectors", vectors)

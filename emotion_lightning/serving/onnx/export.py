@@ -27,8 +27,8 @@ MODEL, MODEL_INT8 = "model.onnx", "model.int8.onnx"
 def export(source: Path, target: Path, clips: Clips, int8: bool, say: Callable[[str], None]) -> Export:
     """Exports the package in `source` to the folder `target`, checks and measures it.
 
-    The front end is in the graph if it can be exported and the probabilities agree with torch's; else the graph takes features, and
-    the package is copied, whose front end computes them with torch.
+    The front end is in the graph if it can be exported and the probabilities agree with torch's. Else the graph takes features,
+    and the package is copied, whose front end computes them with torch.
 
     Raises: UserError where the probabilities differ from torch's by 1e-4 or more, or the model cannot be exported.
     """

@@ -102,7 +102,12 @@ class BatchedWhisper(Feature):
         places = (torch.arange(waves.shape[1] + WINDOW) - WINDOW // 2).abs()  # each clip is reflected at its own end
         places = (last - (last - places).abs()).clamp(min=0)
         bins = torch.stft(
-            waves.gather(1, places), WINDOW, HOP, window=self.whisper.get_buffer("window"), center=False, return_complex=True
+            waves.gather(1, places),
+            WINDOW,
+            HOP,
+            window=self.whisper.get_buffer("window"),
+            center=False,
+            return_complex=True,
         )
         mel = (self.whisper.get_buffer("bank") @ (bins.real.square() + bins.imag.square())).clamp(min=1e-10).log10()
         counts = lengths // HOP

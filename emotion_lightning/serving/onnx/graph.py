@@ -82,7 +82,13 @@ def _exported(graph: nn.Module, example: tuple[Tensor, ...], shapes: Any, names:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with torch.no_grad(), Exportable(), warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
+        with (
+            torch.no_grad(),
+            Exportable(),
+            warnings.catch_warnings(),
+            redirect_stdout(printed),
+            redirect_stderr(printed),
+        ):
             warnings.simplefilter("ignore")
             return torch.onnx.export(
                 graph,

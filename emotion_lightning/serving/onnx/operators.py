@@ -1,7 +1,7 @@
 """Replaces three of torch's functions, while a model is exported, by operations that ONNX Runtime has and computes fast.
 
-The short-time Fourier transform becomes matrix products: ONNX Runtime's own one takes 4 to 15 times as long. An LSTM becomes ONNX's,
-which the exporter would unroll frame by frame. A picture is resized by matrix products, because ONNX's antialiasing differs.
+The short-time Fourier transform becomes matrix products: ONNX Runtime's own one takes 4 to 15 times as long. An LSTM becomes
+that of ONNX, because the exporter would unroll it frame by frame. A picture is resized by products with two matrices.
 """
 
 import math
