@@ -18,7 +18,7 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.serving import package
 from emotion_lightning.serving.onnx import about as exported
 from emotion_lightning.serving.onnx import clips
-from emotion_lightning.serving.onnx.export import export, require_parity
+from emotion_lightning.serving.onnx.export import _clear, export, require_parity
 from emotion_lightning.serving.onnx.recogniser import Graph, OnnxRecogniser
 from emotion_lightning.serving.recogniser import Recogniser
 
@@ -90,6 +90,15 @@ def test_a_file_with_other_weights_is_refused_and_deleted(cnn: Exported, tmp_pat
     assert not wrong.exists()
 
 
+def test_an_export_does_not_delete_what_is_in_the_folder(cnn: Exported, tmp_path: Path) -> None:
+    (tmp_path / exported.PACKAGE).mkdir()
+    _clear(cnn.package, tmp_path)
+    assert (tmp_path / exported.PACKAGE).is_dir()
+    with pytest.raises(UserError, match="holds the model"):
+        _clear(cnn.package, cnn.package.parent)
+    assert (cnn.package / package.ABOUT).is_file()
+
+
 def test_the_file_of_8_bits_is_smaller_and_its_cost_is_stated(cnn: Exported) -> None:
     small = cnn.about.int8
     assert small and small.method.startswith("static") and small.megabytes < cnn.about.megabytes
@@ -119,6 +128,18 @@ def test_the_example_needs_no_torch_and_gives_the_answers_of_the_package(
     assert len(EXAMPLE.read_text().splitlines()) <= 60
 
 
+@pytest.mark.real
+def test_a_hundred_real_clips_get_the_same_probabilities(cnn: Exported, real_corpora: Path) -> None:
+    files = sorted((real_corpora / "ravdess").rglob("*.wav"))[::14][:100]
+    found = clips.of_files(files, cnn.recogniser)
+    expected = cnn.recogniser.probabilities(found.waves)
+    assert len(found.waves) == 100 and expected.std(0).max() > 0.01
+    np.testing.assert_allclose(OnnxRecogniser(cnn.folder).probabilities(found.waves), expected, atol=1e-4)
+    answers = [answer.confidence for answer in OnnxRecogniser(cnn.folder).files(files)]
+    assert answers == pytest.approx([answer.confidence for answer in cnn.recogniser.files(files)], abs=1e-4)
+
+
+@pytest.mark.slow
 def test_the_command_prints_what_was_measured(cnn: Exported, tmp_path: Path, write_wav: Callable[..., Path]) -> None:
     write_wav("clips/a.wav", tone(250, 1.5))
     words = ["export", "--model", str(cnn.package), "--out", "here", "--audio", str(tmp_path / "clips")]
@@ -131,6 +152,7 @@ def test_the_command_prints_what_was_measured(cnn: Exported, tmp_path: Path, wri
         assert part in printed
 
 
+@pytest.mark.slow
 def test_a_model_without_a_network_has_no_8_bits_and_its_front_end_is_shipped(
     tmp_path: Path, demo_data: Path
 ) -> None:
@@ -138,7 +160,7 @@ def test_a_model_without_a_network_has_no_8_bits_and_its_front_end_is_shipped(
         exporting(tmp_path, demo_data, "best_small", "features.speeds=[1.0]", "model.views=1", int8=True)
     recogniser = package.read(tmp_path / "made" / "package")
     chosen = clips.generated(recogniser)
-    about = export(tmp_path / "made" / "package", tmp_path / "export", chosen, False, lambda line: None)
+    about = exported.read(tmp_path / "export")  # the file in 32 bits is kept
     assert about.input == "features" and "acoustics is computed clip by clip" in about.front_end
     shutil.rmtree(tmp_path / "made")  # the export alone is enough
     answers = OnnxRecogniser(tmp_path / "export").probabilities(chosen.waves)

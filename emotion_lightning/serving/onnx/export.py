@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,17 @@ from emotion_lightning.serving.recogniser import Recogniser
 from emotion_lightning.training import metrics
 
 BOUND = 1e-4  # of a probability
-IN_GRAPH = "in the graph"
 MODEL, MODEL_INT8 = "model.onnx", "model.int8.onnx"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A graph in a file, the version of ONNX's operators, and where its front end is."""
+
+    graph: Graph
+    opset: int
+    given: Input
+    front_end: str
 
 
 def export(source: Path, target: Path, clips: Clips, int8: bool, say: Callable[[str], None]) -> Export:
@@ -34,59 +44,78 @@ def export(source: Path, target: Path, clips: Clips, int8: bool, say: Callable[[
     """
     recogniser = package.read(source)
     expected = recogniser.probabilities(clips.waves)
-    target.mkdir(parents=True, exist_ok=True)
-    for old in (MODEL, MODEL_INT8, FILE):
-        (target / old).unlink(missing_ok=True)
-    shutil.rmtree(target / PACKAGE, ignore_errors=True)
+    _clear(source, target)
     file = target / MODEL
     try:
-        opset, given, front_end = _write_best(recogniser, file, clips, expected, say)
-        feature = recogniser.model.classifier.feature if given == "features" else None
-        graph = Graph(file, feature, threads=1)
-        largest = require_parity(file, graph, clips, expected)
+        written = _write_best(recogniser, file, clips, expected, say)
     except NotExportable as reason:
         file.unlink(missing_ok=True)
         raise UserError(f"EXPORT: the model cannot be exported: {reason}") from None
-    if feature:
+    largest = require_parity(file, written.graph, clips, expected)
+    if written.given == "features":
         shutil.copytree(source, target / PACKAGE)
     about = Export(
         model=recogniser.about,
         audio=recogniser.audio,
-        input=given,
-        front_end=front_end,
+        input=written.given,
+        front_end=written.front_end,
         file=MODEL,
         megabytes=file.stat().st_size / 1e6,
-        opset=opset,
+        opset=written.opset,
         parity=Parity(largest_difference=largest, clips=len(clips.waves), of=clips.of),
-        speed=measure.speed(graph, clips.waves[0], recogniser.rate),
-        int8=_int8(graph, target, clips, expected, recogniser.rate) if int8 else None,
+        speed=measure.speed(written.graph, clips.waves[0], recogniser.rate),
     )
-    (target / FILE).write_text(about.model_dump_json(indent=1), encoding="utf-8")
+    _save(about, target)
+    if int8:
+        say("choosing weights of 8 bits …")
+        about = about.model_copy(update={"int8": _int8(written.graph, target, clips, expected, recogniser.rate)})
+        _save(about, target)
     return about
+
+
+def _clear(source: Path, target: Path) -> None:
+    """Makes the folder, and removes the files of an earlier export from it.
+
+    Raises: UserError where the package itself is in the folder.
+    """
+    if source.resolve().is_relative_to(target.resolve()):
+        raise UserError(f"OUT: '{target}' holds the model that is exported; name another folder")
+    target.mkdir(parents=True, exist_ok=True)
+    if (target / FILE).exists():
+        shutil.rmtree(target / PACKAGE, ignore_errors=True)
+        for old in (MODEL, MODEL_INT8, FILE):
+            (target / old).unlink(missing_ok=True)
+
+
+def _save(about: Export, folder: Path) -> None:
+    (folder / FILE).write_text(about.model_dump_json(indent=1), encoding="utf-8")
 
 
 def _write_best(
     recogniser: Recogniser, file: Path, clips: Clips, expected: NDArray[np.float32], say: Callable[[str], None]
-) -> tuple[int, Input, str]:
+) -> Written:
     """Writes the graph from waveforms if it is right, else the one from features.
 
-    Returns the version of ONNX's operators, the input, and where the front end is.
+    Raises:
+        NotExportable: neither can be exported.
     """
-    example = [torch.from_numpy(np.ascontiguousarray(wave)) for wave in sorted(clips.waves, key=len)[-2:]] * 2
-    lengths = torch.tensor([len(wave) for wave in example[:2]])
-    waves = torch.nn.utils.rnn.pad_sequence(example[:2], batch_first=True)
+    example = [torch.from_numpy(np.ascontiguousarray(wave)) for wave in (sorted(clips.waves, key=len) * 2)[-2:]]
+    lengths = torch.tensor([len(wave) for wave in example])
+    waves = torch.nn.utils.rnn.pad_sequence(example, batch_first=True)
     try:
         say("exporting the front end and the network …")
         opset = to_onnx(recogniser, "waves", waves, lengths, file)
-        largest = measure.largest_difference(Graph(file, None), expected, clips.waves)
+        graph = Graph(file, None, threads=1)
+        largest = measure.largest_difference(graph, expected, clips.waves)
         if largest < BOUND:
-            return opset, "waves", IN_GRAPH
+            return Written(graph, opset, "waves", "in the graph")
         reason = f"in the graph, probabilities would differ by {largest:.1e}"
     except NotExportable as error:
         reason = str(error)
     say(f"exporting without the front end: {reason} …")
     opset = to_onnx(recogniser, "features", waves, lengths, file)
-    return opset, "features", f"torch, in {PACKAGE}/ ({reason})"
+    graph = Graph(file, recogniser.model.classifier.feature, threads=1)
+    return Written(graph, opset, "features", f"torch, in {PACKAGE}/ ({reason})")
 
 
 def require_parity(file: Path, graph: Graph, clips: Clips, expected: NDArray[np.float32]) -> float:
