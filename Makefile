@@ -15,7 +15,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain register serve app experiments ui prune bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain register serve app export experiments ui prune bench bench-check test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ serve: setup ## serve a model over HTTP on 127.0.0.1: RUN=run|MODEL=name-or-fold
 
 app: setup-app setup-explain ## a page on 127.0.0.1 that recognises uploaded and recorded sounds: RUN=run|MODEL=name-or-folder [PORT=7860] [MIN=0.5] [HOST=0.0.0.0: for everyone]
 	@$(EMOTION) app $(MODELS) $(ADDRESS) $(if $(MIN),--min-confidence $(MIN))
+
+export: setup-onnx ## write a model as ONNX, checked against torch: RUN=run|MODEL=name-or-folder [INT8=1] [OUT=dir] [AUDIO=file-or-folder-or-pattern] [DATA=dir] [CACHE=dir]
+	@$(EMOTION) export $(MODELS) $(if $(OUT),--out "$(OUT)") $(if $(INT8),--int8) $(if $(AUDIO),--audio "$(AUDIO)") $(FOLDERS)
 
 experiments: setup ## list the experiments, the studies and the published figures
 	@$(EMOTION) experiments

@@ -36,9 +36,11 @@ class EncoderLayers(Network):
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         mask = valid_frames(valid, x.shape[3])
-        length = max(1, int(mask.sum(1).max()))  # attention over padding would cost as much as over the clips
+        length = x.shape[3]
+        if not torch.compiler.is_exporting():  # a graph has no size that depends on values
+            length = max(1, int(mask.sum(1).max()))  # attention over padding would cost as much as over the clips
         state, mask = x[..., :length].mean(1).transpose(1, 2), mask[:, :length]
-        hidden = torch.zeros(len(x), 1, 1, length, device=x.device).masked_fill(~mask[:, None, None], -1e4)
+        hidden = torch.zeros(x.shape[0], 1, 1, length, device=x.device).masked_fill(~mask[:, None, None], -1e4)
         states = [self.norm(state)]
         for layer in self.layers:
             output = layer(state, hidden.to(state.dtype))

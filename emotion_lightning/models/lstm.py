@@ -42,7 +42,7 @@ class LSTM(Network):
         frames = x.flatten(1, 2).transpose(1, 2).contiguous()  # (B, T, C·F)
         time, last = torch.arange(frames.shape[1], device=x.device), counts - 1
         reversed_time = torch.where(time <= last[:, None], last[:, None] - time, time)  # (B, T), its own inverse
-        clip = torch.arange(len(x), device=x.device)
+        clip = torch.arange(x.shape[0], device=x.device)  # len(x) would fix the batch size of an ONNX file
         for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
             forward, _ = forwards(frames)
             backward, _ = backwards(frames[clip[:, None], reversed_time])
