@@ -50,6 +50,7 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> 
     settings = ["corpora.demo={speakers: 4, takes: 1}", "protocol.folds=3", f"data.cache={demo_data}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         for name, own in (("svm", []), ("small_cnn", ["fit.stages.large.epochs=1", "fit.stages.large.size=32"])):
             result = train(loader.load(f"demo_{name}", [*settings, *own]), Console(quiet=True))
             assert result
@@ -61,6 +62,7 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> 
 def runs(finished_runs: tuple[Path, dict[str, RunResult]], monkeypatch: pytest.MonkeyPatch) -> dict[str, RunResult]:
     """These runs, in their working folder."""
     monkeypatch.chdir(finished_runs[0])
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     store.connect()
     return finished_runs[1]
 

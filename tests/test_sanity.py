@@ -13,6 +13,7 @@ from emotion_lightning.cli.sanity import chance_and_error, sanity
 from emotion_lightning.config import loader as settings
 from emotion_lightning.corpora import Clip
 from emotion_lightning.data.permuted_labels import permuted
+from emotion_lightning.training.calibration import Calibration
 from emotion_lightning.training.evaluation import RunResult
 
 EMOTIONS = ("angry", "happy", "sad")
@@ -57,7 +58,7 @@ def test_chance_and_its_error_are_those_of_random_labels() -> None:
         labels = torch.randperm(300, generator=generator) % 3
         recalls = [float((guesses.argmax(1)[labels == c] == c).float().mean()) for c in range(3)]
         uars.append(sum(recalls) / 3)
-    result = RunResult("", "", {}, EMOTIONS, labels, guesses.float(), 0.0)
+    result = RunResult("", "", {}, EMOTIONS, labels, guesses.float(), 0.0, Calibration())
     chance, error = chance_and_error(result)
     drawn = torch.tensor(uars)
     assert chance == pytest.approx(float(drawn.mean()), abs=0.005)

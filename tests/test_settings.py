@@ -410,13 +410,13 @@ def one_changed(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
                 pass
 
 
-def test_the_signature_differs_for_all_settings_but_those_of_the_machine() -> None:
+def test_the_signature_differs_for_all_settings_but_those_of_the_machine_and_of_answers() -> None:
     experiment = settings.load("resnet_aug")
     signatures = {path: other.signature() for path, other in one_changed(experiment)}
     fixed = {"protocol.name", "features.name", "model.name"}  # another part does not take these arguments
     assert experiment.flat().keys() - signatures.keys() <= fixed | {"corpora.ravdess", "corpora.savee", "emotions"}
     same = {path for path, signature in signatures.items() if signature == experiment.signature()}
-    assert same == MACHINE | {"name", "about"}
+    assert same == MACHINE | {"name", "about", "answer.min_confidence", "answer.coverage"}
 
 
 @pytest.mark.parametrize(

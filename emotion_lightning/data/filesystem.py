@@ -22,23 +22,25 @@ Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """(items, title, count) → the same items, with a progress bar on a terminal."""
 
 
-def parallel(function: Callable[[Any], Any], items: Sequence[Any], ahead: int = 2048) -> Iterator[Any]:
+def parallel(
+    function: Callable[[Any], Any], items: Sequence[Any], ahead: int = 2048, together: int = 16
+) -> Iterator[Any]:
     """Yields `function(item)` for each item in order, computed on one thread for each core.
 
     Threads, not processes: each process would import torch, which costs memory and seconds. The decoder, the resampler
-    and torch release Python's lock. A thread takes 16 items at a time. At most `ahead` results wait for the caller.
+    and torch release Python's lock. A thread takes `together` items at a time. At most `ahead` results wait for the caller.
     Meanwhile torch uses one core in each thread.
     """
 
     def several(first: int) -> list[Any]:
-        return [function(item) for item in items[first : first + 16]]
+        return [function(item) for item in items[first : first + together]]
 
     before, workers = torch.get_num_threads(), len(os.sched_getaffinity(0))
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(workers) as pool:
             for block in range(0, len(items), ahead):
-                for results in pool.map(several, range(block, min(block + ahead, len(items)), 16)):
+                for results in pool.map(several, range(block, min(block + ahead, len(items)), together)):
                     yield from results
     finally:
         torch.set_num_threads(before)

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from emotion_lightning.data import audio
 from emotion_lightning.data.audio import BadClip, Waveform
+from emotion_lightning.data.filesystem import parallel
 from emotion_lightning.serving.about import About
 from emotion_lightning.serving.windows import UNCERTAIN, Segment, Windows, blocks, level, segments, windows
 from emotion_lightning.training.calibration import Calibration
 from emotion_lightning.training.inference import EmotionModel
 
 Item = TypeVar("Item")
+FILES = 16  # of a folder that one core answers together
 BATCH = 32  # clips; more are no faster on a processor
 WHOLE_SECONDS = 120  # a longer file is read block by block
 OTHER_FORMATS = {".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mkv", ".mov"}
@@ -103,9 +105,13 @@ class Recogniser:
         return answer
 
     def files(self, paths: Iterable[Path]) -> Iterator[Recognition | BadClip]:
-        """Yields the answer for each file, or why there is none, in batches of short files."""
-        for batch in batched(paths, BATCH):
-            yield from self._answers([self._loaded(path) for path in batch])
+        """Yields the answer for each file in order, or why there is none; one batch of files on each core."""
+
+        def answers(batch: Sequence[Path]) -> list[Recognition | BadClip]:
+            return self._answers([self._loaded(path) for path in batch])
+
+        for batch in parallel(answers, list(batched(paths, FILES)), together=1):
+            yield from batch
 
     def _loaded(self, path: Path) -> Waveform | BadClip | Recognition:
         try:
