@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 from emotion_lightning.corpora import DECODED, media_files
@@ -34,7 +35,7 @@ def sound_files(source: Path | str) -> list[Path]:
 
     Raises: UserError where there is none.
     """
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -42,8 +43,8 @@ def sound_files(source: Path | str) -> list[Path]:
         if not found:
             raise UserError(f"AUDIO: no audio file ({', '.join(sorted(DECODED))}) in '{path}'")
         return found
-    root = Path(path.anchor) if path.is_absolute() else Path()
-    found = sorted(file for file in root.glob(str(path.relative_to(path.anchor))) if file.is_file())
+    matches = sorted(glob(str(path), recursive=True))  # noqa: PTH207 - takes an absolute pattern, and ** as part of a name
+    found = [file for file in map(Path, matches) if file.is_file()]
     if not found:
         raise UserError(f"AUDIO: there is no file or folder '{source}'")
     return found

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from emotion_lightning.errors import UserError
 from emotion_lightning.predict import open_model
 from emotion_lightning.serving.find import mlflow_folder
 from emotion_lightning.serving.pyfunc import NO_PATHS
-from emotion_lightning.serving.server import application, reason
+from emotion_lightning.serving.server import application, reason, serve
 from emotion_lightning.training.evaluation import RunResult
 
 
@@ -56,7 +58,7 @@ def test_answers_are_those_of_the_model_in_process(
         ({"path": "/etc/hostname"}, "row 0: this server opens no files"),
         ({"audio": "not base64"}, "row 0: audio is not base64"),
         ({"audio": base64.b64encode(b"no sound").decode()}, "row 0: corrupt"),
-        ({"samples": [0.0] * 16_000}, "row 0: silent"),
+        ({"samples": [0.0] * 16_000, "rate": 16_000}, "row 0: silent"),
         ({"samples": [0.1], "rate": 5}, "row 0: a rate of 5 Hz"),
         ({"sound": "x"}, "no column audio, path or samples"),
         ({}, "no column audio, path or samples"),
@@ -86,6 +88,26 @@ def test_a_body_that_is_too_large_gets_413_whether_its_length_is_announced_or_no
     for content in (b" " * 2_500_000, pieces()):
         answer = client.post("/invocations", content=content, headers=headers)
         assert answer.status_code == 413 and answer.json() == {"error": "the request is larger than 2 MB"}
+
+
+def test_a_least_confidence_outside_0_to_1_and_deep_json_get_400(client: TestClient, demo_data: Path) -> None:
+    file = next(demo_data.rglob("*.wav"))
+    status, answer = send(client, encoded(file), params={"min_confidence": 7})
+    assert status == 400 and answer["error"] == "min_confidence is 7; it must be from 0 to below 1"
+    nested = client.post("/invocations", content=b"[" * 100_000, headers={"Content-Type": "Application/JSON"})
+    assert nested.status_code == 400 and "nested" in nested.json()["error"]
+
+
+def test_an_address_that_is_not_of_this_machine_is_refused_in_one_line(runs: dict[str, RunResult]) -> None:
+    folder = mlflow_folder(run=runs["svm"].run_id)
+    for host in ("192.0.2.1", "nowhere.invalid"):
+        with pytest.raises(UserError, match=f"HOST={host}: not an address of this machine"):
+            serve(folder, host, 5999, 1, 1, print)
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
+        with pytest.raises(UserError, match="is in use; choose another one, for example PORT="):
+            serve(folder, "127.0.0.1", used.getsockname()[1], 1, 1, print)
 
 
 def test_what_is_not_json_gets_415(client: TestClient) -> None:

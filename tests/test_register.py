@@ -31,6 +31,8 @@ def test_the_champion_changes_only_for_a_better_model(runs: dict[str, RunResult]
     assert open_model(model="voices").about.run == champion.run_id
     assert open_model(model="voices/1").about.run == runs["small_cnn"].run_id
     assert open_model(model="voices@champion").about.run == champion.run_id
+    with pytest.raises(UserError, match="'voices' has no version '3'; it has"):
+        open_model(model="voices/3")
     with pytest.raises(UserError, match="is a version of 'voices' already"):
         say(runs["svm"], "voices")
 
@@ -52,6 +54,7 @@ def test_better_needs_more_right_clips_a_small_p_and_an_interval_above_zero() ->
     assert not is_better(replace(pair, mcnemar=McNemar(10, 30, 0.002)))
 
 
-def test_a_name_that_mlflow_refuses_is_told(runs: dict[str, RunResult]) -> None:
-    with pytest.raises(UserError, match="NAME: MLflow refuses 'a/b'"):
-        register(runs["svm"].run_id, "a/b", Console(quiet=True))
+def test_a_name_that_model_could_not_name_is_refused(runs: dict[str, RunResult]) -> None:
+    for name in ("a/b", "a@b", "", "..", "new\nline", "x" * 101):
+        with pytest.raises(UserError, match=r"NAME: '(.|\n)*' is not a name of letters"):
+            register(runs["svm"].run_id, name, Console(quiet=True))

@@ -121,7 +121,7 @@ def test_a_run_at_the_server_has_all_that_it_has_in_a_local_store(
     mlflow.set_tracking_uri(up.uri)
     model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
     assert model.metadata.run_id == run.info.run_id and model.metadata.model_id == output.model_id
-    answer = model.predict([{"samples": hiss().astype(np.float32)}])
+    answer = model.predict([{"samples": hiss().astype(np.float32), "rate": 16_000}])
     assert answer[model.metadata.metadata["classes"]].to_numpy().sum() == pytest.approx(1, abs=1e-5)
 
 

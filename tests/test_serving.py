@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import mlflow
@@ -107,6 +108,17 @@ def test_confidence_below_the_least_is_uncertain(runs: dict[str, RunResult], cli
     assert answer.emotion == "uncertain" and answer.ranked[0][0] in answer.emotions
 
 
+def test_a_long_sound_without_a_voice_is_a_fault_of_its_own_file(
+    recogniser: Recogniser, clips: list[Path], write_wav: Callable[..., Path]
+) -> None:
+    drift = 0.0005 * np.sin(2 * np.pi * 0.01 * np.arange(100 * 16_000) / 16_000)  # slower than any window
+    file = write_wav("drift.wav", drift, subtype="FLOAT")
+    fault, answer = recogniser.files([file, clips[0]])
+    assert isinstance(fault, BadClip) and not isinstance(answer, BadClip)
+    [fault] = recogniser.recognise([(drift.astype(np.float32), 16_000)])
+    assert isinstance(fault, BadClip)
+
+
 # The package
 
 
@@ -156,6 +168,13 @@ def test_a_damaged_package_is_refused_in_one_line(
 # The MLflow model
 
 
+def hours_of_silence() -> bytes:
+    """A small FLAC file that lasts long."""
+    content = BytesIO()
+    soundfile.write(content, np.zeros(8_000_000), 8_000, format="FLAC")
+    return content.getvalue()
+
+
 def test_the_mlflow_model_takes_arrays_paths_and_bytes(recogniser: Recogniser, clips: list[Path]) -> None:
     folder = package_folder(run=recogniser.about.run).parents[1]
     model = mlflow.pyfunc.load_model(str(folder))
@@ -180,9 +199,13 @@ def test_a_row_that_cannot_be_used_is_named(runs: dict[str, RunResult], tmp_path
     good = hiss().astype(np.float32)
     cases = [
         ([{"samples": good, "rate": 16_000}, {"samples": 0 * good, "rate": 16_000}], "row 1: silent"),
-        ([{"samples": good[:10]}], "row 0: too short"),
-        ([{"samples": good * np.nan}], "row 0: samples that are not numbers"),
+        ([{"samples": good[:10], "rate": 16_000}], "row 0: too short"),
+        ([{"samples": good * np.nan, "rate": 16_000}], "row 0: samples that are not numbers"),
         ([{"samples": good, "rate": 0}], "row 0: a rate of 0 Hz"),
+        ([{"samples": good}], "row 0: rate is missing"),
+        ([{"samples": good * 32768, "rate": 16_000}], "row 0: samples are numbers from -1 to 1, and one is"),
+        ([{"samples": np.zeros(700_000), "rate": 1000}], "row 0: it lasts 700 s; at most 600 s"),
+        ([{"audio": base64.b64encode(hours_of_silence()).decode()}], "row 0: it lasts 1000 s; at most 600 s"),
         ([{"audio": "no base64!"}], "row 0: audio is not base64"),
         ([{"audio": base64.b64encode(b"no sound").decode()}], "row 0: corrupt"),
         ([{"path": str(tmp_path / "nothing.wav")}], "row 0: missing"),
@@ -218,8 +241,9 @@ def test_predict_writes_csv_json_and_timelines(
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4) and row["segments"][0]["start"] == 0
     assert (tmp_path / "o" / f"{files[0].name}.labels.txt").read_text().count("\t") == 2 * len(row["segments"])
     assert (tmp_path / "o" / f"{files[0].name}.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UserError, match=r"OUT: 'a\.txt' is neither"):
-        predict_command(files, tmp_path, recogniser, Path("a.txt"), False, Console(quiet=True))
+    shutil.copy(clips[0], tmp_path / "[red]x.wav")
+    predict_command([tmp_path / "[red]x.wav"], tmp_path, recogniser, None, False, Console(width=200))
+    assert "[red]x.wav" in capsys.readouterr().out
 
 
 def test_a_pattern_names_files(clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

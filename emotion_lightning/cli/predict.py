@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -29,10 +30,8 @@ def predict_command(
 ) -> None:
     """Prints the answers for the files, with names relative to a folder `source`; writes them to `out`, timelines beside it.
 
-    Raises: UserError where `out` is not a .csv or .json file; and at the end for files without an answer.
+    Raises: UserError at the end, for files without an answer.
     """
-    if out and out.suffix.lower() not in (".csv", ".json"):
-        raise UserError(f"OUT: '{out}' is neither a .csv nor a .json file")
     shown = track(
         predict(files, recogniser, with_timeline),
         "listening",
@@ -43,11 +42,12 @@ def predict_command(
     )
     predictions = list(shown)
     names = [str(file.relative_to(source)) if source.is_dir() else file.name for file in files]
-    console.print(_table(predictions, names, recogniser.about.title))
+    if any(p.answer for p in predictions):
+        console.print(_table(predictions, names, escape(recogniser.about.title)))
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         (_write_csv if out.suffix.lower() == ".csv" else _write_json)(out, predictions, recogniser.about.classes)
-        console.print(f"written: {out}")
+        console.print(f"written: {escape(str(out))}", soft_wrap=True)
     if with_timeline:
         for prediction in predictions:
             if prediction.answer:
@@ -67,7 +67,7 @@ def _table(predictions: Sequence[Prediction], names: Sequence[str], title: str) 
         second = answer.ranked[1]
         parts = f" in {answer.windows} windows" if answer.windows > 1 else ""
         table.add_row(
-            name,
+            escape(name),
             answer.emotion,
             f"{answer.confidence:.2f}",
             f"{second[0]} {second[1]:.2f}",
@@ -108,7 +108,7 @@ def _write_csv(file: Path, predictions: Iterable[Prediction], classes: Sequence[
 
 def _show_timeline(path: Path, answer: Recognition, folder: Path, console: Console) -> None:
     """Prints the segments of one recording, and writes a picture and Audacity's labels."""
-    table = Table("start", "end", "emotion", "confidence", title=path.name)
+    table = Table("start", "end", "emotion", "confidence", title=escape(path.name))
     for segment in answer.segments:
         table.add_row(
             timeline.clock(segment.start), timeline.clock(segment.end), segment.emotion, f"{segment.confidence:.2f}"
@@ -118,7 +118,8 @@ def _show_timeline(path: Path, answer: Recognition, folder: Path, console: Conso
     labels, picture = folder / f"{path.name}.labels.txt", folder / f"{path.name}.png"
     labels.write_text(timeline.audacity_labels(answer.segments), encoding="utf-8")
     timeline.draw(answer.segments, answer.seconds, path.name).savefig(picture, dpi=120)
-    console.print(f"written: {labels} (Audacity: File, Import, Labels), {picture}", soft_wrap=True)
+    written = f"written: {labels} (Audacity: File, Import, Labels), {picture}"
+    console.print(escape(written), soft_wrap=True)
 
 
 def record(seconds: float, console: Console, rate: int = 16_000) -> Path:

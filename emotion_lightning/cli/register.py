@@ -1,5 +1,8 @@
 """`register`: puts the model of a run into MLflow's registry, as the champion if the paired test says that it is better."""
 
+import logging
+import re
+
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -9,7 +12,7 @@ from rich.console import Console
 from emotion_lightning.errors import UserError
 from emotion_lightning.report.comparison import paired
 from emotion_lightning.report.summary import Pair
-from emotion_lightning.serving.find import CHAMPION, logged_model
+from emotion_lightning.serving.find import CHAMPION, logged_model, versions_of
 from emotion_lightning.tracking import store
 from emotion_lightning.training import kept
 
@@ -21,11 +24,14 @@ def register(run_id: str, name: str, console: Console) -> None:
 
     Raises: UserError where the run has no model, or where MLflow refuses the name.
     """
+    if not re.fullmatch(r"[\w.-]{1,100}", name) or not name.strip("."):
+        raise UserError(f"NAME: '{name}' is not a name of letters, digits, '_', '-' and '.'")
     run = kept.find(run_id)
     client = store.connect()
-    if any(v.run_id == run.info.run_id for v in _versions(client, name)):
+    if any(v.run_id == run.info.run_id for v in versions_of(client, name)):
         raise UserError(f"NAME: the model of run {run.info.run_id[:8]} is a version of '{name}' already")
     champion = _champion(client, name)
+    logging.getLogger("mlflow.store.model_registry").setLevel(logging.ERROR)
     try:
         version = mlflow.register_model(f"models:/{logged_model(run)}", name)
     except MlflowException as error:
@@ -36,13 +42,6 @@ def register(run_id: str, name: str, console: Console) -> None:
         client.set_registered_model_alias(name, CHAMPION, version.version)
     verdict = "is the champion now" if better else f"stays a challenger; version {champion.version} is the champion"  # type: ignore[union-attr]
     console.print(f"version {version.version} {verdict}: {why}", soft_wrap=True)
-
-
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    try:
-        return list(client.search_model_versions(f"name = '{name}'"))
-    except MlflowException:  # a name that MLflow cannot search for; registering it gives the reason
-        return []
 
 
 def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
@@ -70,6 +69,8 @@ def is_better(pair: Pair) -> bool:
 def describe(pair: Pair) -> str:
     """Says what the paired tests found, in one sentence."""
     uar, test = "", pair.mcnemar
+    if not test.only_a and not test.only_b:
+        return "both are right on the same clips"
     if pair.uar:
         difference, low, high = (100 * value for value in pair.uar)
         uar = f"UAR {difference:+.1f} [{low:+.1f}, {high:+.1f}] over speakers, "

@@ -25,11 +25,15 @@ def predict(
         bool, typer.Option("--timeline", help="segments of one emotion, with a picture and a label file for Audacity")
     ] = False,
     min_confidence: MinConfidence = None,
-    mic: Annotated[float | None, typer.Option("--mic", help="record so many seconds from the microphone")] = None,
+    mic: Annotated[
+        float | None, typer.Option("--mic", min=0.1, max=600, help="seconds to record from the microphone")
+    ] = None,
 ) -> None:
     """Print the emotion of sound files, with its calibrated probability and the next best one."""
-    if (audio is None) == (mic is None):
+    if bool(audio) == (mic is not None):
         raise UserError("AUDIO: a file, a folder or a pattern is needed, or MIC=<seconds>, which records")
+    if out and (out.suffix.lower() not in (".csv", ".json") or out.is_dir()):
+        raise UserError(f"OUT: '{out}' is not the name of a .csv or .json file")
     from emotion_lightning.cli.predict import predict_command, record
     from emotion_lightning.predict import open_model, sound_files
 

@@ -4,6 +4,7 @@ DC is removed before trimming, because with an offset (SAVEE has 3–4 % of full
 Trimming comes before resampling, because this saves work.
 """
 
+import math
 import re
 from io import BytesIO
 from pathlib import Path
@@ -42,13 +43,13 @@ def decode(path: Path) -> tuple[Waveform, int]:
     return mono(samples), rate
 
 
-def decode_bytes(content: bytes) -> tuple[Waveform, int]:
-    """Returns the same for the bytes of an audio file.
+def decode_bytes(content: bytes, longest: float) -> tuple[Waveform, int]:
+    """Returns the same for the bytes of an audio file of at most `longest` seconds: a small file can hold hours of silence.
 
     Raises:
-        BadClip: as in `decode`.
+        BadClip: as in `decode`, or the file lasts longer.
     """
-    samples, rate = _read(BytesIO(content))
+    samples, rate = _read(BytesIO(content), longest)
     return mono(samples), rate
 
 
@@ -78,23 +79,30 @@ def downmix(samples: Waveform) -> Waveform:
     return samples[:, peaks.argmax()] if np.abs(mean).max() < 0.1 * peaks.max() else mean
 
 
-def _read(source: Path | BytesIO) -> tuple[Waveform, int]:
+def _read(source: Path | BytesIO, longest: float = math.inf) -> tuple[Waveform, int]:
     """Returns the waveform (samples, channels) and its rate in Hz. Refuses a file that is shorter than its header says."""
     try:
         with soundfile.SoundFile(source) as file:
-            if file.frames > LONGEST:
-                raise BadClip("its header has no length; re-encode it")
+            require_whole(file, longest)
             samples = file.read(dtype="float32", always_2d=True)
-            shortened = SHORTENED.search(file.extra_info)  # libsndfile accepts a truncated WAV
     except (soundfile.LibsndfileError, OSError) as error:
         size = _size(source)
         reason = getattr(error, "error_string", str(error))
         raise BadClip("missing" if size is None else "empty file" if size == 0 else f"corrupt ({reason})") from None
     if len(samples) < file.frames:
         raise BadClip(f"truncated ({len(samples)} of {file.frames} samples)")
+    return samples, file.samplerate
+
+
+def require_whole(file: soundfile.SoundFile, longest: float = math.inf) -> None:
+    """Raises BadClip for an open file that is shorter than its header says, or lasts more than `longest` seconds."""
+    if file.frames > LONGEST:
+        raise BadClip("its header has no length; re-encode it")
+    if file.frames > longest * file.samplerate:
+        raise BadClip(f"it lasts {file.frames / file.samplerate:.0f} s; at most {longest:.0f} s are possible here")
+    shortened = SHORTENED.search(file.extra_info)  # libsndfile accepts a truncated WAV
     if shortened and int(shortened[2]) < int(shortened[1]) < STREAMED:
         raise BadClip(f"truncated ({shortened[2]} of {shortened[1]} bytes)")
-    return samples, file.samplerate
 
 
 def _size(source: Path | BytesIO) -> int | None:

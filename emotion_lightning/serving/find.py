@@ -5,6 +5,7 @@ from pathlib import Path
 import mlflow
 import yaml
 from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -37,7 +38,9 @@ def package_folder(run: str | None = None, model: str | None = None) -> Path:
 
     Raises: UserError for no or both of them, and for one that has no package.
     """
-    if bool(run) == bool(model):
+    if run and model:
+        raise UserError("RUN and MODEL are both given; leave one of them out")
+    if not run and not model:
         raise UserError("RUN or MODEL: one of them is needed: the id of a run, or a folder or a registered name")
     if run:
         return _in_mlflow_model(_download(f"models:/{logged_model(kept.find(run))}"))
@@ -60,25 +63,35 @@ def logged_model(run: Run) -> str:
 def _registered(name: str) -> str:
     """Returns MLflow's address of a registered model."""
     client = store.connect()
-    plain = name.split("@")[0].split("/")[0]
+    plain, _, wanted = name.replace("@", "/@").partition("/")
     try:
         found = client.get_registered_model(plain)
     except MlflowException:
         names = [m.name for m in client.search_registered_models()]
         there = (
-            f"registered are: {', '.join(names)}" if names else "nothing is registered (make register RUN=… NAME=…)"
+            f"registered models: {', '.join(names)}"
+            if names
+            else "nothing is registered (make register RUN=… NAME=…)"
         )
         raise UserError(f"MODEL: '{name}' is neither a folder nor a registered model; {there}") from None
-    if name != plain:
-        return f"models:/{name}"
-    return f"models:/{name}@{CHAMPION}" if CHAMPION in found.aliases else f"models:/{name}/{_newest(client, name)}"
-
-
-def _newest(client: MlflowClient, name: str) -> int:
-    versions = [int(version.version) for version in client.search_model_versions(f"name = '{name}'")]
+    versions = versions_of(client, plain)
     if not versions:
-        raise UserError(f"MODEL: the registered model '{name}' has no version")
-    return max(versions)
+        raise UserError(f"MODEL: the registered model '{plain}' has no version")
+    newest = str(max(int(version.version) for version in versions))
+    wanted = wanted or (f"@{CHAMPION}" if CHAMPION in found.aliases else newest)
+    known = [v.version for v in versions] + [f"@{alias}" for alias in found.aliases]
+    if wanted not in map(str, known):
+        raise UserError(f"MODEL: '{plain}' has no version '{wanted}'; it has {', '.join(map(str, known))}")
+    return f"models:/{plain}{wanted}" if wanted.startswith("@") else f"models:/{plain}/{wanted}"
+
+
+def versions_of(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """Returns the versions of a registered model, none for an unknown name."""
+    quoted = name.replace("'", "''")
+    try:
+        return list(client.search_model_versions(f"name = '{quoted}'"))
+    except MlflowException:
+        return []
 
 
 def _download(address: str) -> Path:
@@ -86,7 +99,7 @@ def _download(address: str) -> Path:
         return Path(mlflow.artifacts.download_artifacts(address))
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"MODEL: the files of {address} cannot be had ({' '.join(str(error).split())[:200]})"
+            f"MODEL: the files of {address} cannot be read ({' '.join(str(error).split())[:200]})"
         ) from None
 
 

@@ -1,7 +1,8 @@
 """The MLflow model of a package: a script that MLflow runs when it loads the model, so no class of ours is pickled.
 
 Input: rows that have all `audio` (the bytes of a sound file in base64), or all `path`, or all `samples` (numbers from -1 to 1)
-with `rate` in Hz. Output: one row for each, with the emotion, its probability, the set of emotions, and all probabilities.
+with `rate` in Hz, one channel; at most 10 minutes. Output: one row for each, with the emotion, its probability, the set of
+emotions, and all probabilities.
 """
 
 import base64
@@ -22,6 +23,10 @@ from emotion_lightning.data.audio import BadClip, Waveform, decode, decode_bytes
 from emotion_lightning.serving import package
 from emotion_lightning.serving.recogniser import Recognition, decodable
 
+LONGEST_SECONDS = 600
+"""Of one row: a file of 1 MB can hold hours of silence, which would fill the memory."""
+DEFAULT = -1.0  # of min_confidence: as the package says
+LARGEST = 2.0  # above it, samples are not on a scale from -1 to 1
 NO_PATHS = "EMOTION_LIGHTNING_NO_PATHS"
 """Set by our server: a client must not make it open files."""
 
@@ -40,18 +45,23 @@ class PackagedModel(PythonModel):
             raise MlflowException.invalid_parameter_value("no column audio, path or samples")
         waves = [self._sound(number, row) for number, row in enumerate(model_input.to_dict("records"))]
         answers = self.recogniser.recognise(waves)
-        least = (params or {}).get("min_confidence", -1.0)  # below 0: as the package says
+        least = (params or {}).get("min_confidence", DEFAULT)
+        if least != DEFAULT and not 0 <= least < 1:
+            raise MlflowException.invalid_parameter_value(
+                f"min_confidence is {least:g}; it must be from 0 to below 1"
+            )
         return pd.DataFrame([_row(number, answer, least) for number, answer in enumerate(answers)])
 
     def _sound(self, number: int, row: Mapping[str, Any]) -> tuple[Waveform, int]:
         """Returns the waveform (samples,) or (samples, channels) of a row, and its rate in Hz."""
         try:
             if isinstance(row.get("audio"), str):
-                return decode_bytes(base64.b64decode(row["audio"], validate=True))
+                content = "".join(row["audio"].split())  # `base64` breaks lines
+                return decode_bytes(base64.b64decode(content, validate=True), LONGEST_SECONDS)
             if isinstance(row.get("path"), str):
                 return _decode_path(Path(row["path"]))
             if row.get("samples") is not None:
-                return _array(row["samples"]), _rate(row.get("rate"), self.recogniser.rate)
+                return _array(row["samples"], _rate(row.get("rate")))
         except binascii.Error as error:
             raise _bad(number, f"audio is not base64 ({error})") from None
         except (BadClip, ValueError) as fault:
@@ -66,16 +76,18 @@ def _decode_path(path: Path) -> tuple[Waveform, int]:
         return decode(readable)
 
 
-def _array(samples: Any) -> Waveform:
+def _array(samples: Any, rate: int) -> tuple[Waveform, int]:
     wave = np.asarray(samples, np.float32)
-    if wave.ndim not in (1, 2):
-        raise ValueError(f"samples have the shape {wave.shape}; (samples,) or (samples, channels) is needed")
-    return wave
+    if len(wave) > LONGEST_SECONDS * rate:
+        raise ValueError(f"it lasts {len(wave) / rate:.0f} s; at most {LONGEST_SECONDS} s are possible here")
+    if len(wave) and np.abs(wave).max() > LARGEST:
+        raise ValueError(f"samples are numbers from -1 to 1, and one is {np.abs(wave).max():g}")
+    return wave, rate
 
 
-def _rate(rate: Any, default: int) -> int:
+def _rate(rate: Any) -> int:
     if rate is None or pd.isna(rate):
-        return default
+        raise ValueError("rate is missing: the sample rate of `samples` in Hz")
     if not 1_000 <= rate <= 768_000:
         raise ValueError(f"a rate of {rate:g} Hz; 1000 to 768000 are possible")
     return int(rate)

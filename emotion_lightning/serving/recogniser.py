@@ -130,7 +130,7 @@ class Recogniser:
             return fault
 
     def _answers(self, waves: Sequence[Waveform | BadClip | Recognition]) -> list[Recognition | BadClip]:
-        """Answers for waveforms; what is a fault or an answer already stays as it is."""
+        """Answers for waveforms, with a fault where there is no answer; a fault or an answer stays as it is."""
         answers: list[Recognition | BadClip] = []
         whole = [w for w in waves if isinstance(w, np.ndarray) and not self._is_long(w)]
         rows = iter(self.probabilities(whole))
@@ -138,10 +138,16 @@ class Recogniser:
             if not isinstance(wave, np.ndarray):
                 answers.append(wave)
             elif self._is_long(wave):
-                answers.append(self._recording([wave], False))
+                answers.append(self._long(wave))
             else:
                 answers.append(self._recognition(next(rows), len(wave) / self.rate, 1))
         return answers
+
+    def _long(self, wave: Waveform) -> Recognition | BadClip:
+        try:
+            return self._recording([wave], False)
+        except BadClip as fault:
+            return fault
 
     def _is_long(self, wave: Waveform) -> bool:
         return len(wave) > self.about.longest_seconds * self.rate

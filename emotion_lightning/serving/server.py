@@ -3,10 +3,12 @@
     POST /invocations   {"dataframe_records": [{"audio": "<a sound file in base64>"}]}   → {"predictions": […]}
     GET  /ping          200 when the model is loaded
 
-400 says what is wrong with a request, 413 that it is too large, 415 that it is not JSON, 503 that too many wait, 504 that it took
-too long. Clients cannot make the server open files.
+400 says what is wrong with a request, 408 that it did not arrive in time, 413 that it is too large, 415 that it is not JSON,
+503 that too many wait, 504 that it took too long. Clients cannot make the server open files.
 """
 
+import asyncio
+import errno
 import json
 import logging
 import os
@@ -24,7 +26,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-WAITING = 128  # requests at once; more get 503
+WAITING = 128  # requests that wait for an answer; more get 503
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -35,14 +37,29 @@ def serve(folder: Path, host: str, port: int, max_mb: float, seconds: int, say: 
     """
     import uvicorn
 
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        if probe.connect_ex((host if host != "0.0.0.0" else "127.0.0.1", port)) == 0:
-            raise UserError(f"port {port} is in use; choose another one, for example PORT={port + 1}")
+    listening = _bound(host, port)
     app = application(folder, max_mb, seconds)
     if host not in LOCAL:
         say(f"ATTENTION: HOST={host}: everyone who can reach this machine can use the model, without a password")
     say(f"the model is at http://{host}:{port}/invocations (Ctrl-C stops it); docs/serving.md has examples with curl")
-    uvicorn.run(app, host=host, port=port, log_level="warning", limit_concurrency=WAITING)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Returns a socket that is bound to the address.
+
+    Raises: UserError where it is in use, or not one of this machine.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(f"port {port} is in use; choose another one, for example PORT={port + 1}") from None
+        raise UserError(f"HOST={host}: not an address of this machine ({error.strerror})") from None
+    return listening
 
 
 def application(folder: Path, max_mb: float, seconds: int) -> Any:
@@ -57,38 +74,60 @@ def application(folder: Path, max_mb: float, seconds: int) -> Any:
     logging.getLogger("mlflow.pyfunc.scoring_server").setLevel(logging.ERROR)  # it prints a hint at each bad request
     app = scoring_server.init(mlflow.pyfunc.load_model(str(folder)))
     app.router.lifespan_context = _few_threads
-    app.add_middleware(Limits, max_bytes=int(max_mb * 1e6))
+    app.add_middleware(Limits, max_bytes=int(max_mb * 1e6), seconds=seconds)
     return app
 
 
 @asynccontextmanager
 async def _few_threads(app: Any) -> Any:
     """Computes as many requests at once as there are processors; the others wait, and their time counts."""
-    import asyncio
-
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(os.cpu_count() or 1))
     yield
+
+
+class Disconnected(Exception):
+    """Raised where a client has gone before its request was complete."""
 
 
 class Limits:
     """Refuses a request that is too large or not JSON before it is parsed, and shortens MLflow's errors to their reason."""
 
-    def __init__(self, app: Any, max_bytes: int):
-        self.app, self.max_bytes = app, max_bytes
+    def __init__(self, app: Any, max_bytes: int, seconds: int):
+        self.app, self.max_bytes, self.seconds = app, max_bytes, seconds
+        self.waiting = 0  # requests that were read and have no answer yet
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
+        with suppress(Disconnected):
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if not headers.get("content-type", "").startswith("application/json"):
+        if not headers.get("content-type", "").lower().startswith("application/json"):
             await _refuse(send, 415, "Content-Type: application/json is needed")
             return
-        body = await self._body(receive, headers.get("content-length", "0"))
+        try:
+            body = await asyncio.wait_for(self._body(receive, headers.get("content-length", "0")), self.seconds)
+        except TimeoutError:
+            await _refuse(send, 408, f"the request was not complete after {self.seconds} s")
+            return
         if body is None:
             await _refuse(send, 413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
-            return
-        await self.app(scope, _replayed(body, receive), _shortened(send))
+        elif self.waiting >= WAITING:
+            await _refuse(send, 503, f"{WAITING} requests wait already; try again later")
+        else:
+            self.waiting += 1
+            # MLflow knows the content type in lower case alone
+            others = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-type"]
+            scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
+            try:
+                await self.app(scope, _replayed(body, receive), _shortened(send))
+            except RecursionError:
+                await _refuse(send, 400, "the JSON is nested too deeply")
+            finally:
+                self.waiting -= 1
 
     async def _body(self, receive: Receive, announced: str) -> bytes | None:
         """Reads the body; None for one that is too large, of which no more is read than the limit."""
@@ -97,6 +136,8 @@ class Limits:
         body = bytearray()
         while True:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
             body += message.get("body", b"")
             if len(body) > self.max_bytes:
                 return None
@@ -108,7 +149,7 @@ async def _refuse(send: Send, status: int, reason: str) -> None:
     content = json.dumps({"error": reason}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
     # the rest of a large body is not read, so the connection cannot be used again
-    headers += [(b"connection", b"close")] if status == 413 else []
+    headers += [(b"connection", b"close")] if status in (408, 413) else []
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 

@@ -14,7 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from emotion_lightning.data.audio import BadClip, Waveform, downmix
+from emotion_lightning.data.audio import BadClip, Waveform, downmix, require_whole
 
 UNCERTAIN = "uncertain"
 """The answer where no emotion is probable enough."""
@@ -41,6 +41,7 @@ def blocks(path: Path, rate: int) -> Iterator[Waveform]:
     """
     try:
         with soundfile.SoundFile(path) as file:
+            require_whole(file)
             resample = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
             read = 0
             for block in file.blocks(BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True):

@@ -41,18 +41,25 @@ class Calibration:
 
 def calibrate(labels: Tensor, probabilities: Tensor, coverage: float) -> Calibration:
     """Fits temperature and threshold to the labels (N,) and probabilities (N, classes) of the validation split."""
-    # a class without a training clip has the probability 0; one such clip would drive the temperature to its limit
-    known = probabilities.gather(1, labels[:, None])[:, 0] > 0
-    fitted = temperature(probabilities[known].clamp(min=SMALLEST).log(), labels[known]) if known.any() else 1.0
+    # a class without a training clip has no probability at all; its clips would drive the temperature to its limit
+    known = probabilities.amax(0)[labels] > 0
+    logs = probabilities[known].clamp(min=SMALLEST).log()
+    # as if one clip more were wrong: else a few clips that are all right would give any confidence
+    fitted = temperature(logs, labels[known], smoothing=1 / (len(logs) + 2)) if known.any() else 1.0
     calibrated = Calibration(fitted).apply(probabilities)
     return Calibration(fitted, _threshold(labels, calibrated, coverage), coverage)
 
 
-def temperature(logits: Tensor, labels: Tensor) -> float:
-    """Returns the divisor of (N, classes) logits that gives the least cross-entropy, between 1/100 and 100."""
+def temperature(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> float:
+    """Returns the divisor of (N, classes) logits that gives the least cross-entropy, between 1/100 and 100.
+
+    `smoothing` is the share of a label that is spread over all classes.
+    """
 
     def loss(log_temperature: float) -> float:
-        return float(torch.nn.functional.cross_entropy(logits / np.exp(log_temperature), labels))
+        return float(
+            torch.nn.functional.cross_entropy(logits / np.exp(log_temperature), labels, label_smoothing=smoothing)
+        )
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.01), np.log(100)), method="bounded").x))
 
