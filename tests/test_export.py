@@ -180,7 +180,8 @@ def test_a_model_without_a_network_has_no_8_bits_and_its_front_end_is_shipped(
     [
         ("svm_std", (), "waves"),
         ("lstm", ("model.hidden=16",), "waves"),
-        ("resnet_stats", ("model.widths=[8, 16]",), "waves"),
+        # torch 2.11 crashes in the backward pass of 8 channels in channels-last, on a processor with AMX
+        ("resnet_stats", ("model.widths=[16, 32]",), "waves"),
         ("cnn1d_attention_by_speaker", ("emotions.calm=neutral",), "waves"),
         ("area_attention", (), "waves"),
         ("eca_cnn", (), "waves"),
