@@ -46,7 +46,8 @@ class AreaAttention(nn.Module):
         for score, part in zip(scores, areas.split([score[0, 0].numel() for score in scores], 2), strict=True):
             high, long = (a - b for a, b in zip(x.shape[2:], score.shape[2:], strict=True))
             spread = pad(part.view_as(score), (long, long, high, high))
-            weight = weight + avg_pool2d(spread, (high + 1, long + 1), stride=1, divisor_override=1)
+            # the sum as mean times size: ONNX has no pooling with another divisor
+            weight = weight + avg_pool2d(spread, (high + 1, long + 1), stride=1) * ((high + 1) * (long + 1))
         values = x.view(len(x), len(self.queries), -1, *x.shape[2:])  # (B, heads, D / heads, F, T)
         return torch.einsum("bhft,bhdft->bhd", weight, values).flatten(1)
 
