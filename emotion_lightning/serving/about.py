@@ -1,8 +1,28 @@
 """What a model package says of its model, as plain data: package.json."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
 
 from emotion_lightning.config.settings import Settings
+from emotion_lightning.errors import UserError
+
+Facts = TypeVar("Facts", bound=Settings)
+
+
+def read_facts(kind: type[Facts], file: Path, what: str) -> Facts:
+    """Reads a JSON file of facts; `what` is the thing that its folder should be.
+
+    Raises: UserError where the file is missing, damaged, or of a later version.
+    """
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"MODEL: '{file.parent}' is not {what} (no {file.name} in it: {error.strerror})") from None
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"MODEL: {file} cannot be read ({where}: {error.errors()[0]['msg']})") from None
 
 
 class Scale(Settings):

@@ -11,11 +11,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature
-from emotion_lightning.serving.about import About
+from emotion_lightning.serving.about import About, read_facts
 from emotion_lightning.serving.recogniser import Recogniser
 from emotion_lightning.training.inference import from_checkpoint
 
@@ -43,13 +42,7 @@ def read_about(folder: Path) -> About:
 
     Raises: UserError for a folder that is not a package, or is one of a later version.
     """
-    try:
-        return About.model_validate_json((folder / ABOUT).read_bytes())
-    except OSError as error:
-        raise UserError(f"MODEL: '{folder}' is not a model package (no {ABOUT} in it: {error.strerror})") from None
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"MODEL: {folder / ABOUT} cannot be read ({where}: {error.errors()[0]['msg']})") from None
+    return read_facts(About, folder / ABOUT, "a model package")
 
 
 def read(folder: Path, min_confidence: float | None = None) -> Recogniser:

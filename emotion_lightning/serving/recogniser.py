@@ -95,11 +95,7 @@ class Recogniser:
         Raises:
             BadClip: the file cannot be decoded, is silent or too short.
         """
-        with decodable(path) as readable:
-            if timeline or header_seconds(readable) > WHOLE_SECONDS:
-                return self._recording(blocks(readable, self.rate), timeline)
-            wave = audio.load(readable, self.audio)
-        [answer] = self._answers([wave])
+        [answer] = self._answers([self._loaded(path, timeline)])
         if isinstance(answer, BadClip):
             raise answer
         return answer
@@ -113,11 +109,12 @@ class Recogniser:
         for batch in parallel(answers, list(batched(paths, FILES)), together=1):
             yield from batch
 
-    def _loaded(self, path: Path) -> Waveform | BadClip | Recognition:
+    def _loaded(self, path: Path, timeline: bool = False) -> Waveform | BadClip | Recognition:
+        """Returns the waveform of a file, or the answer for one that is read block by block, or its fault."""
         try:
             with decodable(path) as readable:
-                if header_seconds(readable) > WHOLE_SECONDS:
-                    return self._recording(blocks(readable, self.rate), False)
+                if timeline or header_seconds(readable) > WHOLE_SECONDS:
+                    return self._recording(blocks(readable, self.rate), timeline)
                 return audio.load(readable, self.audio)
         except BadClip as fault:
             return fault

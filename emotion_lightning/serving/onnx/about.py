@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from emotion_lightning.config.schema import Audio
 from emotion_lightning.config.settings import Settings
-from emotion_lightning.errors import UserError
-from emotion_lightning.serving.about import About
+from emotion_lightning.serving.about import About, read_facts
 
 Input = Literal["waves", "features"]
 FILE, PACKAGE = "export.json", "package"
@@ -75,10 +74,4 @@ class Export(Settings):
 
 def read(folder: Path) -> Export:
     """Reads export.json. Raises: UserError for a folder without one, or with one of a later version."""
-    try:
-        return Export.model_validate_json((folder / FILE).read_bytes())
-    except OSError as error:
-        raise UserError(f"MODEL: '{folder}' is not an export (no {FILE} in it: {error.strerror})") from None
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"MODEL: {folder / FILE} cannot be read ({where}: {error.errors()[0]['msg']})") from None
+    return read_facts(Export, folder / FILE, "an export")
