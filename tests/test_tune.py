@@ -373,7 +373,12 @@ def test_equal_seeds_give_equal_trials_also_after_a_kill(there: Winner, folder: 
     quiet("s", 3)
     killed = storage.ask(study_of("s"), 0)  # a process that is killed leaves its trial so
     left = draw(killed, make_request("s", [], 1).ranges)
+    client = MlflowClient()  # the run has ended, and the process was killed before it told the search so
+    ended = client.create_run(parents()[0].info.experiment_id).info.run_id
+    client.set_terminated(ended)
+    killed.set_user_attr("run_id", ended)
     quiet("s", TRIALS)
+    assert client.get_run(ended).info.status == "KILLED"
     study = study_of("s")
     assert [t.state for t in study.trials].count(TrialState.FAIL) == 1
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in study.trials)

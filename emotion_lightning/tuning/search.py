@@ -86,6 +86,8 @@ class _Search:
             shutil.rmtree(work_folder(run_id), ignore_errors=True)
             with suppress(MlflowException):  # the run was deleted on MLflow's page
                 self.client.set_tag(run_id, STATE_TAG, "killed")
+                # also a run that ended just before the kill: its trial is run again, and counts once
+                self.client.set_terminated(run_id, "KILLED")
         missing = self.request.trials - len(storage.finished(self.study))
         self._print(f"{max(missing, 0)} of {self.request.trials} trials to do, {self.request.folds} inner folds each")
         for _ in range(missing):
