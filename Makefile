@@ -15,7 +15,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 PIP    += $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain register serve app export experiments ui prune bench bench-check test test-slow test-all lint clean
+.PHONY: help setup setup-dev setup-cluster setup-weights setup-tune setup-onnx setup-app setup-explain train study ablation honesty tune audit sanity report compare import data weights predict explain register serve app export experiments ui prune bench bench-check trust test test-slow test-all lint clean
 
 help: ## list the targets; PARTS=dir adds your own parts to any of them
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ bench: setup-dev ## compare speeds, write docs/benchmarks.md: [DATA=dir] [ONLY=t
 
 bench-check: setup-dev ## fail if a guarded ratio has fallen: [DATA=dir] [ONLY=train_step] [ROUNDS=5]
 	@$(BIN)/python -m benchmarks $(ONLY) --check $(if $(DATA),--data "$(DATA)") $(if $(ROUNDS),--rounds $(ROUNDS))
+
+trust: setup-dev ## kill, fill, fuzz and load all that can break, write docs/trust.md (hours): [ONLY=kills] [SHARE=0.1: fewer tries]
+	@$(BIN)/python -m trust $(ONLY) $(if $(SHARE),--share $(SHARE))
 
 test: setup-dev ## the fast tests: [ARGS="-x tests/test_audio.py"]
 	@$(PYTEST) -m "not slow and not real" $(ARGS)

@@ -2,7 +2,6 @@
 
 import importlib
 import pkgutil
-import re
 import tempfile
 from pathlib import Path
 from types import ModuleType
@@ -10,14 +9,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 import benchmarks
+from benchmarks import document
 from benchmarks.timing import HEADER, Row, Setting, Unavailable, stamp
 from emotion_lightning.errors import nearest
 
 DOCUMENT = Path("docs/benchmarks.md")
-HARNESS = {"timing", "__main__", "trainers"}
+HARNESS = {"timing", "document", "__main__", "trainers"}
 console = Console()
 
 
@@ -60,37 +59,15 @@ def main(
             except Unavailable as reason:
                 console.print(f"{name}: not measured, {reason}", soft_wrap=True)
                 continue
-        show(name, rows)
+        cells = [row.cells() for row in rows]
+        document.show(name, HEADER, cells, console)
         failed += [row for row in rows if not row.meets(row.guard)]
         if not check:
-            write(name, rows)
+            document.write(DOCUMENT, name, HEADER, cells, stamp())
     if check and failed:
         for row in failed:
             console.print(f"[red]failed:[/] {row.label}: {row.figure:.3g}, limit {row.guard:g}", soft_wrap=True)
         raise typer.Exit(1)
-
-
-def show(name: str, rows: list[Row]) -> None:
-    """Prints the rows as a table."""
-    table = Table(title=name)
-    for column in HEADER:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*row.cells())
-    console.print(table)
-
-
-def write(name: str, rows: list[Row]) -> None:
-    """Writes the table between its marks in the document, and leaves the text around the marks as it is."""
-    lines = [HEADER, ("---",) * len(HEADER), *(row.cells() for row in rows)]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    section = f"<!-- {name} -->\n{table}\n\n{stamp()}\n<!-- /{name} -->"
-    text = DOCUMENT.read_text(encoding="utf-8")
-    marked = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
-    text = (
-        marked.sub(lambda _: section, text) if marked.search(text) else f"{text.rstrip()}\n\n## {name}\n\n{section}\n"
-    )
-    DOCUMENT.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Faults on purpose, and proof that nothing is lost by them: `make trust`."""
