@@ -24,6 +24,7 @@ from emotion_lightning.data.audio import BadClip
 from emotion_lightning.errors import UserError
 from emotion_lightning.predict import open_model, predict, sound_files
 from emotion_lightning.serving.find import package_folder
+from emotion_lightning.serving.pyfunc import PackagedModel
 from emotion_lightning.serving.recogniser import Recogniser
 from emotion_lightning.training.evaluation import RunResult
 
@@ -178,6 +179,8 @@ def hours_of_silence() -> bytes:
 def test_the_mlflow_model_takes_arrays_paths_and_bytes(recogniser: Recogniser, clips: list[Path]) -> None:
     folder = package_folder(run=recogniser.about.run).parents[1]
     model = mlflow.pyfunc.load_model(str(folder))
+    # the code of the version that runs, not a copy from the version that trained, whose helpers may be gone
+    assert type(model.unwrap_python_model()) is PackagedModel
     expected = recogniser.file(clips[0])
     wave, rate = soundfile.read(clips[0], dtype="float32")
     rows = [

@@ -1,4 +1,4 @@
-"""The MLflow model of a package: a script that MLflow runs when it loads the model, so no class of ours is pickled.
+"""The MLflow model of a package (model_script.py loads it).
 
 Input: rows that have all `audio` (the bytes of a sound file in base64), or all `path`, or all `samples` (numbers from -1 to 1)
 with `rate` in Hz, one channel; at most 10 minutes. Output: one row for each, with the emotion, its probability, the set of
@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
@@ -113,6 +112,3 @@ def _row(number: int, answer: Recognition | BadClip, least: float) -> dict[str, 
 
 def _bad(number: int, reason: str) -> MlflowException:
     return MlflowException.invalid_parameter_value(f"row {number}: {reason}")
-
-
-mlflow.models.set_model(PackagedModel())
