@@ -1,7 +1,7 @@
 """What the page says of one recording, in words and pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from emotion_lightning.data.audio import BadClip
 from emotion_lightning.explain import figures
 from emotion_lightning.serving import timeline
 from emotion_lightning.serving.about import About
-from emotion_lightning.serving.recogniser import WHOLE_SECONDS, Recogniser, Recognition, decodable, header_seconds
+from emotion_lightning.serving.recogniser import Recogniser, Recognition, decodable, header_seconds
 from emotion_lightning.serving.windows import UNCERTAIN, blocks
 
 MOST_MINUTES = 10
@@ -51,9 +51,9 @@ def _shown(recogniser: Recogniser, path: Path) -> Shown:
     if seconds > 60 * MOST_MINUTES:
         minutes = f"it lasts {seconds / 60:.0f} minutes, and this page takes up to {MOST_MINUTES}"
         raise BadClip(f"{minutes}; `make predict` takes recordings of any length")
-    answer = recogniser.file(path, timeline=seconds > WHOLE_SECONDS)
-    if answer.windows > 1 and not answer.segments:  # up to here, the answer is that of `make predict`
-        answer = replace(answer, segments=recogniser.file(path, timeline=True).segments)
+    answer = recogniser.file(path)
+    if answer.windows > 1:
+        answer = recogniser.file(path, timeline=True)
     wave = np.concatenate(list(blocks(path, recogniser.rate)))
     drawn = picture(figures.spectrogram(wave, recogniser.rate), "Spectrogram of the recording")
     return Shown(sentences(answer, recogniser.about), answer.probabilities, drawn, timeline_element(answer))

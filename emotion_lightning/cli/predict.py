@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from emotion_lightning.errors import UserError, listed
 from emotion_lightning.predict import Prediction, predict
@@ -61,19 +61,20 @@ def predict_command(
 
 
 def _table(predictions: Sequence[Prediction], names: Sequence[str], title: str) -> Table:
-    table = Table("file", "emotion", "confidence", "next best", "seconds", title=title)
+    table = Table(Column("file", overflow="fold"), "emotion", "confidence", "next best", "seconds", title=title)
     for name, prediction in zip(names, predictions, strict=True):
         if not (answer := prediction.answer):
             continue
         second = answer.ranked[1]
-        parts = f" in {answer.windows} windows" if answer.windows > 1 else ""
         table.add_row(
             escape(name),
             answer.emotion,
             f"{answer.confidence:.2f}",
             f"{second[0]} {second[1]:.2f}",
-            f"{answer.seconds:.1f}{parts}",
+            f"{answer.seconds:.1f}",
         )
+    if cut := sum(p.answer.windows > 1 for p in predictions if p.answer):
+        table.caption = f"answered by the mean of windows, because longer than the training clips: {cut}"
     return table
 
 

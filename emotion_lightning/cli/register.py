@@ -2,6 +2,8 @@
 
 import logging
 import re
+from contextlib import redirect_stderr
+from io import StringIO
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
@@ -33,7 +35,8 @@ def register(run_id: str, name: str, console: Console) -> None:
     champion = _champion(client, name)
     logging.getLogger("mlflow.store.model_registry").setLevel(logging.ERROR)
     try:
-        version = mlflow.register_model(f"models:/{logged_model(run)}", name)
+        with redirect_stderr(StringIO()):  # MLflow prints the same in its words
+            version = mlflow.register_model(f"models:/{logged_model(run)}", name)
     except MlflowException as error:
         raise UserError(f"NAME: MLflow refuses '{name}' ({error.message})") from None
     console.print(f"{name} version {version.version}: run {run.info.run_id[:8]}")

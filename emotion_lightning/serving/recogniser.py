@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -95,15 +95,19 @@ class Recogniser:
         return list(self.each(lambda sound: self.prepared(*sound), waves))
 
     def file(self, path: Path, timeline: bool = False) -> Recognition:
-        """Returns the answer for a file; with `timeline`, also the segments of one emotion.
+        """Returns the answer for a file; with `timeline`, the same answer with the segments of one emotion.
 
         Raises:
             BadClip: the file cannot be decoded, is silent or too short.
         """
-        [answer] = self._answers([self._loaded(path, timeline)])
-        if isinstance(answer, BadClip):
-            raise answer
-        return answer
+        with decodable(path) as readable:
+            [answer] = self._answers([self._loaded(readable, timeline)])
+            if isinstance(answer, BadClip):
+                raise answer
+            if timeline and not answer.segments:  # it was short enough to be answered without windows
+                segments = self._recording(blocks(readable, self.rate), True).segments
+                answer = replace(answer, segments=segments)
+            return answer
 
     def files(self, paths: Iterable[Path]) -> Iterator[Recognition | BadClip]:
         """Yields the answer for each file in order, or why there is none."""
@@ -122,7 +126,7 @@ class Recogniser:
         """Returns the waveform of a file, or the answer for one that is read block by block, or its fault."""
         try:
             with decodable(path) as readable:
-                if timeline or header_seconds(readable) > WHOLE_SECONDS:
+                if header_seconds(readable) > WHOLE_SECONDS:
                     return self._recording(blocks(readable, self.rate), timeline)
                 return audio.load(readable, self.audio)
         except BadClip as fault:
