@@ -111,6 +111,15 @@ def test_the_file_of_8_bits_is_smaller_and_its_cost_is_stated(cnn: Exported) -> 
     assert "QuantizeLinear" in quantised
 
 
+def test_8_bits_that_change_too_many_answers_are_refused(
+    cnn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emotion_lightning.serving.onnx.export.MOST_CHANGED", -0.1)  # so that no change is too many
+    with pytest.raises(UserError, match=r"INT8: refused, .* 0% of \d+ clips .* at most -10% may"):
+        export(cnn.package, tmp_path, cnn.clips, True, lambda line: None)
+    assert (tmp_path / "model.onnx").is_file() and not (tmp_path / "model.int8.onnx").exists()
+
+
 def test_the_example_needs_no_torch_and_gives_the_answers_of_the_package(
     cnn: Exported, write_wav: Callable[..., Path], tmp_path: Path
 ) -> None:

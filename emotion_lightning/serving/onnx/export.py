@@ -21,6 +21,7 @@ from emotion_lightning.serving.recogniser import Recogniser
 from emotion_lightning.training import metrics
 
 BOUND = 1e-4  # of a probability
+MOST_CHANGED = 0.1  # of the clips may get another emotion with 8 bits
 MODEL, MODEL_INT8 = "model.onnx", "model.int8.onnx"
 
 
@@ -138,12 +139,19 @@ def _int8(graph: Graph, target: Path, clips: Clips, expected: NDArray[np.float32
     method = quantise(graph, target / MODEL, file, clips.training or clips.waves)
     small = Graph(file, graph.feature, threads=1)
     answers = np.concatenate([small([wave]) for wave in clips.waves])
+    changed = float((answers.argmax(1) != expected.argmax(1)).mean())
+    if changed > MOST_CHANGED:
+        file.unlink()
+        raise UserError(
+            f"INT8: refused, {file} was deleted: with 8 bits, {changed:.0%} of {len(clips.waves)} clips ({clips.of}) get another "
+            f"emotion; at most {MOST_CHANGED:.0%} may. {target / MODEL} is ready to use"
+        )
     return Int8(
         file=MODEL_INT8,
         megabytes=file.stat().st_size / 1e6,
         method=method,
         largest_difference=float(np.abs(answers - expected).max()),
-        changed=float((answers.argmax(1) != expected.argmax(1)).mean()),
+        changed=changed,
         speed=measure.speed(small, clips.waves[0], rate),
         scores=_scores(small, clips),
         scores_before=_scores(graph, clips),
