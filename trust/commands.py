@@ -4,7 +4,8 @@ import functools
 import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -44,17 +45,23 @@ def _fork_server() -> ForkServerContext:
     return context
 
 
-def run(folder: Path, *words: str, seconds: float = 300, **variables: str) -> Ended:
-    """Runs `emotion-lightning WORDS` in `folder` with these environment variables, and waits for its end."""
+def run(
+    folder: Path, *words: str, seconds: float = 300, until: Callable[[], bool] | None = None, **variables: str
+) -> Ended:
+    """Runs `emotion-lightning WORDS` in `folder` with these environment variables, and waits for its end.
+
+    It is killed (SIGKILL) after `seconds`, or as soon as `until()` is true; then its status is None.
+    """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "EMOTION_"))}
     environment = {**inherited, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "NO_COLOR": "1", **variables}
     with TemporaryDirectory() as output:
         file = Path(output) / "printed"
         process = _fork_server().Process(target=_command, args=(words, folder, environment, file))
         process.start()
-        process.join(seconds)
-        code = process.exitcode
-        if code is None:
+        end = time.monotonic() + seconds
+        while process.exitcode is None and time.monotonic() < end and not (until and until()):
+            process.join(0.02 if until else seconds)
+        if (code := process.exitcode) is None:
             process.kill()
             process.join()
         return Ended(code, file.read_text(encoding="utf-8", errors="replace") if file.exists() else "")

@@ -32,7 +32,7 @@ def rows(setting: Setting) -> Iterator[Row]:
         for case in range(times := setting.times(CASES, 5)):
             if wrong := check(np.random.default_rng((setting.seed, case))):
                 faults.append(f"case {setting.seed}/{case}: {wrong}")
-        yield Row(label, times, tuple(faults), JUDGES[label])
+        yield Row(label, times, tuple(faults), JUDGES[check])
     yield from _simulations(setting)
 
 
@@ -137,7 +137,9 @@ def _threshold(random: Random) -> str:
     """Counts in whole numbers: the threshold is the probability of a true emotion that ⌈(N + 1) · coverage⌉ of N reach."""
     labels, shares = _case(random)
     percent = int(random.integers(50, 100))
-    if len(labels) > 99 and random.random() < 0.5:  # then (N + 1) · coverage is a whole number, which 100 * 0.55 is not
+    if (
+        len(labels) > 99 and random.random() < 0.5
+    ):  # then (N + 1) · coverage is a whole number, which 100 * 0.55 is not
         labels, shares = labels[:99], shares[:99]
     found = calibration.calibrate(torch.from_numpy(labels), torch.from_numpy(shares), percent / 100)
     calibrated = found.apply(torch.from_numpy(shares)).numpy()
@@ -210,7 +212,10 @@ def _interval(random: Random) -> str:
         return "" if ours is None else "an interval over one speaker"
     assert ours
     of = [[(tested.speakers == name) & (tested.labels == c) for c in range(tested.classes)] for name in names]
-    clips, hits = np.array([[m.sum() for m in row] for row in of]), np.array([[right[m].sum() for m in row] for row in of])
+    clips, hits = (
+        np.array([[m.sum() for m in row] for row in of]),
+        np.array([[right[m].sum() for m in row] for row in of]),
+    )
     times = np.array([np.bincount(d, minlength=n) for d in combinations_with_replacement(range(n), n)])
     drawn = times @ clips
     recall = np.where(drawn > 0, times @ hits / np.maximum(drawn, 1), np.nan)
@@ -238,17 +243,18 @@ CHECKS: dict[str, Check] = {
     "bootstrap over speakers": _interval,
 }
 JUDGES = {
-    label: by
-    for label, by in zip(
-        CHECKS,
-        (
-            "scikit-learn; numpy bin by bin", "scikit-learn", "scikit-learn", "a grid of 200 temperatures",
-            "fractions of whole numbers", "numpy", "binomial tail in whole numbers", "by hand", "scipy's paired t test",
-            "by hand", "all draws, enumerated",
-        ),
-        strict=True,
-    )
-}  # fmt: skip
+    _scores: "scikit-learn; numpy bin by bin",
+    _per_class: "scikit-learn",
+    _counted: "scikit-learn",
+    _temperature: "a grid of 200 temperatures",
+    _threshold: "fractions of whole numbers",
+    _answered: "numpy",
+    _mcnemar: "binomial tail in whole numbers",
+    _holm: "by hand",
+    _corrected_t: "scipy's paired t test",
+    _wilson: "by hand",
+    _interval: "all draws, enumerated",
+}
 
 
 def _simulations(setting: Setting) -> Iterator[Row]:
@@ -270,7 +276,11 @@ def _simulations(setting: Setting) -> Iterator[Row]:
     cells = random.normal(0, 1, (times, 2, 10))
     found = [significance.fold_difference(a.tolist(), b.tolist(), 0.0) for a, b in cells]
     yield _rate(
-        "corrected t: p is at most 0.05 for equal arms, independent cells", [f.p <= 0.05 for f in found if f], 0.05, 0.05, 0.05
+        "corrected t: p is at most 0.05 for equal arms, independent cells",
+        [f.p <= 0.05 for f in found if f],
+        0.05,
+        0.05,
+        0.05,
     )
     for clips in (30, 100, 400):
         covered = [_covered(random, clips) for _ in range(times)]

@@ -91,7 +91,9 @@ def read_waves(folder: Path, key: str, rate: int) -> Waves:
     names = ("starts", "lengths", "scales", "digests", "faults")
     with readable(folder), np.load(folder / "index.npz") as index:
         columns = {name: index[name] for name in names}
-        samples = np.memmap(folder / "samples.i16", np.int16, "r") if columns["lengths"].any() else np.zeros(0, np.int16)
+        samples = (
+            np.memmap(folder / "samples.i16", np.int16, "r") if columns["lengths"].any() else np.zeros(0, np.int16)
+        )
     return Waves(key, rate, samples, **columns)
 
 

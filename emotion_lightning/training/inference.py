@@ -22,7 +22,17 @@ from emotion_lightning.training.estimator import EmotionEstimator
 from emotion_lightning.training.hardware import AUTOCAST
 
 Model = EmotionClassifier | EmotionEstimator
-UNREADABLE = (RuntimeError, EOFError, BadZipFile, zlib.error, LookupError, TypeError, ValueError, AttributeError, ImportError)
+UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    BadZipFile,
+    zlib.error,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ImportError,
+)
 """The errors of torch, zip and skops, by where a file ends and what else is in it."""
 
 
