@@ -118,7 +118,7 @@ def listening(pid: int) -> set[str]:
     return found
 
 
-def _answers(server: subprocess.Popen[bytes], address: str, seconds: float = 120) -> bool:
+def _answers(server: subprocess.Popen[bytes], address: str, seconds: float = 300) -> bool:
     open_ = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
     end = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < end:

@@ -88,7 +88,9 @@ def delete(client: MlflowClient, old: Old) -> bool:
 
 
 def _runs(client: MlflowClient) -> Iterator[Run]:
-    yield from store.runs(client, view=ViewType.ALL)
+    """Yields all runs but those whose id MLflow does not make, which it refuses to read or delete."""
+    found = store.runs(client, view=ViewType.ALL)
+    yield from (run for run in found if re.fullmatch(ID, run.info.run_id))
 
 
 def _is_over(run: Run) -> bool:
