@@ -24,6 +24,7 @@ from emotion_lightning.config.schema import Args, Audio
 from emotion_lightning.corpora import Clip, ravdess
 from emotion_lightning.data import audio, cache
 from emotion_lightning.data.filesystem import Track
+from emotion_lightning.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 AUDIO = Audio()
@@ -425,3 +426,20 @@ def test_four_processes_at_once_build_one_cache(demo_data: Path, tmp_path: Path)
     assert len({said[-1] for said in lines}) == 1
     assert lines[0][-1].startswith("sums")
     assert len([f for f in (tmp_path / "cache").iterdir() if f.is_dir()]) == 2
+
+
+@pytest.mark.parametrize("name", ["index.npz", "features.npy", "valid.npy"])
+def test_a_cache_that_would_have_to_be_unpickled_is_refused_in_one_line(
+    name: str, clips: list[Clip], tmp_path: Path
+) -> None:
+    def build() -> cache.Features:
+        stored = cache.waves(clips, AUDIO, tmp_path / "cache", silently)
+        feature = parts.entry("features", "mfcc")(16_000)
+        return cache.features(stored, feature, "mfcc", {}, tmp_path / "cache", silently)
+
+    build()
+    (file,) = (tmp_path / "cache").glob(f"*/{name}")
+    (np.savez if name.endswith("z") else np.save)(file, np.array([Path("object")], object))
+    with pytest.raises(UserError, match=f"'{file.parent}' is damaged .*; delete this folder") as refused:
+        build()
+    assert "\n" not in str(refused.value)

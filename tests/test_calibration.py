@@ -88,3 +88,12 @@ def test_withheld_answers_by_hand() -> None:
     assert curve.confidence.tolist() == pytest.approx([0.9, 0.8, 0.7, 0.6])
     assert curve.share.tolist() == [0.25, 0.5, 0.75, 1]
     assert curve.accuracy.tolist() == pytest.approx([1, 1, 2 / 3, 0.5])
+
+
+def test_the_rank_of_the_threshold_is_exact() -> None:
+    labels = torch.zeros(99, dtype=torch.long)
+    first = torch.linspace(0.01, 0.99, 99)
+    probabilities = torch.stack([first, 1 - first], 1)
+    found = calibrate(labels, probabilities, 0.55)  # 100 · 0.55 is 55, and 55.00000000000001 as a product of floats
+    of_label = found.apply(probabilities)[:, 0].sort(descending=True).values
+    assert found.threshold == pytest.approx(float(of_label[54]), abs=1e-7)

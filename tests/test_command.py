@@ -17,12 +17,12 @@ def only_shipped_parts(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def typed(command: str) -> tuple[str, list[str]]:
-    """The experiment and the overrides that the command line gets: make's variables, through a shell as the Makefile does."""
+    """The experiment and the overrides that the command line gets: make's variables, where SET is divided at blanks."""
     program, target, *variables = shlex.split(command)
     assert (program, target) == ("make", "train")
     given = dict(variable.split("=", 1) for variable in variables)
     protocol = [f"protocol={given['PROTOCOL']}"] if "PROTOCOL" in given else []
-    words = [*protocol, *shlex.split(given.get("SET", ""))]
+    words = [*protocol, *given.get("SET", "").split()]
     data = Path(given["DATA"]) if "DATA" in given else None
     return given["EXP"], all_overrides(words, given.get("CORPORA"), data, None)
 

@@ -333,3 +333,21 @@ def test_make_data_says_how_to_get_what_it_cannot_download(tmp_path: Path) -> No
 def test_make_data_knows_no_corpus_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'ravdess'"):
         run_data("ravdes", tmp_path)
+
+
+def test_very_many_files_are_refused(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "MOST_FILES", 4)
+    with pytest.raises(UserError, match="it has 5 files; 4 are the most"):
+        download.fetch("toy", archive_of(server), tmp_path / "toy", quiet=True)
+    assert not (tmp_path / "toy").exists()
+
+
+@pytest.mark.parametrize(("at", "value", "message"), [(6, 1, "encrypted"), (8, 99, "compression method")])
+def test_an_archive_that_cannot_be_unpacked_is_refused_in_one_line(
+    server: Server, tmp_path: Path, at: int, value: int, message: str
+) -> None:
+    body = bytearray(zipped({"a.wav": bytes(range(256))}))
+    body[at] = body[body.index(b"PK\x01\x02") + at + 2] = value
+    with pytest.raises(UserError, match=f"toy: the archive cannot be unpacked .*{message}") as refused:
+        download.fetch("toy", archive_of(server, bytes(body)), tmp_path / "toy", quiet=True)
+    assert "\n" not in str(refused.value) and not (tmp_path / "toy").exists()

@@ -291,3 +291,13 @@ def test_a_setting_out_of_range_is_one_line(
 ) -> None:
     printed = refusal(tmp_path, "audit", "whisper_lda", "--corpora", "demo", setting)
     assert message in printed and printed.count("\n") == 1
+
+
+def test_a_packaged_whisper_is_read_from_safetensors_alone(whisper_small: str, tmp_path: Path) -> None:
+    speech_encoders.save(whisper_small, tmp_path)
+    (weights_file,) = (tmp_path / speech_encoders.WHISPER).glob("*.safetensors")
+    torch.save({"conv1.weight": torch.zeros(1)}, weights_file.with_name("pytorch_model.bin"))
+    weights_file.unlink()
+    with pytest.raises(UserError, match="cannot be loaded") as refused:
+        speech_encoders.load(str(tmp_path))
+    assert "\n" not in str(refused.value)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,3 +130,12 @@ def test_the_reason_is_cut_out_of_mlflows_message() -> None:
     message = "Failed to predict data '   audio\n0  UklGR…'. \nError: row 0: silent"
     assert reason(json.dumps({"error_code": "X", "message": message}).encode()) == "row 0: silent"
     assert reason(b"plain") == "plain"
+
+
+def test_no_code_in_the_folder_of_a_served_model_is_run(runs: dict[str, RunResult], tmp_path: Path) -> None:
+    folder = shutil.copytree(mlflow_folder(run=runs["svm"].run_id), tmp_path / "model")
+    for script in (folder / "pyfunc.py", folder / "code" / "emotion_lightning" / "serving" / "pyfunc.py"):
+        script.write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')", encoding="utf-8")
+    with TestClient(application(folder, max_mb=2, seconds=60)) as client:
+        assert client.get("/ping").status_code == 200
+    assert not (tmp_path / "was_run").exists()

@@ -2,7 +2,10 @@
 
 import io
 import os
+import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -178,3 +181,29 @@ def test_the_store_still_works_after_a_run_was_deleted(place: Place) -> None:
     place.prune()
     again = place.run(0)
     assert MlflowClient().get_run(again).info.status == "FINISHED"
+
+
+def test_a_copied_store_does_not_delete_the_files_of_the_first_one(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = place.run(40)
+    shutil.copytree("mlruns", tmp_path / "copy" / "mlruns")
+    kept = files_of(run)
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    assert "deleted 1 of 1" in place.prune()
+    assert kept and all((tmp_path / file).exists() for file in kept)
+
+
+def test_a_run_whose_id_is_a_path_deletes_no_folder(place: Place, tmp_path: Path) -> None:
+    (thesis := tmp_path / "thesis").mkdir()
+    (Path("mlruns/checkpoints")).mkdir(parents=True)
+    place.run(40)
+    with closing(sqlite3.connect("mlruns/mlflow.db")) as database:
+        columns = "name, user_id, experiment_id, status, start_time, end_time, lifecycle_stage, artifact_uri"
+        database.execute(f"INSERT INTO runs (run_uuid, {columns}) SELECT '../../thesis', {columns} FROM runs")
+        database.commit()
+    place.prune()
+    assert thesis.is_dir()
+    with pytest.raises(UserError, match="which MLflow does not make"):
+        store.find_run(place.client, "../")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.predict import open_model, predict, sound_files
 from emotion_lightning.serving.find import package_folder
 from emotion_lightning.serving.pyfunc import PackagedModel
-from emotion_lightning.serving.recogniser import Recogniser
+from emotion_lightning.serving.recogniser import Recogniser, decodable
 from emotion_lightning.training.evaluation import RunResult
 
 
@@ -284,3 +285,54 @@ def test_the_mlflow_model_loads_without_the_repository(runs: dict[str, RunResult
     assert place.startswith(str(folder))
     expected = open_model(runs["small_cnn"].run_id).file(clips[0]).probabilities
     assert largest_difference(expected, json.loads(answer)[0]) < 1e-6
+
+
+def saved(thing: object) -> bytes:
+    """What torch writes of a thing."""
+    out = BytesIO()
+    torch.save(thing, out)
+    return out.getvalue()
+
+
+class Payload:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("code of the file was run",)
+
+
+@pytest.mark.parametrize("body", [pickle.dumps(Payload()), saved({"state_dict": Payload()}), saved({"other": 1})])
+@pytest.mark.parametrize("name", ["small_cnn", "svm"])
+def test_a_model_file_with_code_is_refused_in_one_line_and_not_run(
+    body: bytes, name: str, runs: dict[str, RunResult], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(package_folder(run=runs[name].run_id), tmp_path / "package")
+    (file,) = (*folder.glob("model.ckpt"), *folder.glob("model.skops"))
+    file.write_bytes(body)
+    with pytest.raises(UserError, match=f"{file.name} of the run is damaged") as refused:
+        open_model(model=str(folder))
+    assert "\n" not in str(refused.value) and "weights_only" not in str(refused.value)
+    assert "was run" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("about: !!python/object/apply:os.getcwd []", "MLmodel line 1: not YAML"),
+        ("[1, 2]", "must be a mapping"),
+        ("flavors: {python_function: 3}", "by another program"),
+        ("flavors: {python_function: {artifacts: {package: {path: ../..}}}}", "a package that is not in its folder"),
+    ],
+)
+def test_a_foreign_mlmodel_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message) as refused:
+        package_folder(model=str(tmp_path))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg")
+def test_a_playlist_under_the_name_of_a_sound_opens_no_other_file(clips: list[Path], tmp_path: Path) -> None:
+    sound = shutil.copy(clips[0], tmp_path / "private.wav")
+    upload = tmp_path / "upload.m4a"
+    upload.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\n{sound}\n#EXT-X-ENDLIST\n", encoding="utf-8")
+    with pytest.raises(BadClip, match="ffmpeg cannot decode it"), decodable(upload):
+        pass

@@ -36,7 +36,7 @@ def train_command(experiment: Experiment) -> str:
 
 
 def _survives_make(override: str) -> bool:
-    """Returns whether the override reaches Python as it is: make passes SET through a shell without quotation marks."""
+    """Returns whether the override reaches Python as it is: make divides SET at blanks, and a shell may have read it before."""
     return override.startswith("data.dir=") or bool(re.fullmatch(r"[\w.=:,/+\[\]-]+", override))
 
 

@@ -9,10 +9,12 @@ and the source of the code that made them (filesystem.py).
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from emotion_lightning.config.schema import Args, Audio
 from emotion_lightning.corpora import Clip
 from emotion_lightning.data import audio
 from emotion_lightning.data.filesystem import Track, build_once, digest, parallel, source_digest
+from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature
 
 
@@ -85,10 +88,23 @@ def waves(clips: Sequence[Clip], settings: Audio, folder: Path, track: Track) ->
 
 def read_waves(folder: Path, key: str, rate: int) -> Waves:
     """Opens the folder of a corpus; `rate` is the sample rate in Hz."""
-    index = np.load(folder / "index.npz")
-    samples = np.memmap(folder / "samples.i16", np.int16, "r") if index["lengths"].any() else np.zeros(0, np.int16)
     names = ("starts", "lengths", "scales", "digests", "faults")
-    return Waves(key, rate, samples, **{name: index[name] for name in names})
+    with readable(folder), np.load(folder / "index.npz") as index:
+        columns = {name: index[name] for name in names}
+        samples = (
+            np.memmap(folder / "samples.i16", np.int16, "r") if columns["lengths"].any() else np.zeros(0, np.int16)
+        )
+    return Waves(key, rate, samples, **columns)
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Raises UserError where numpy cannot read a file of this folder of the cache, or would have to unpickle it."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, EOFError, BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"'{folder}' is damaged ({reason}); delete this folder, and it is made again") from error
 
 
 def features(source: Waves, feature: Feature, name: str, args: Args, folder: Path, track: Track) -> Features:
@@ -98,11 +114,11 @@ def features(source: Waves, feature: Feature, name: str, args: Args, folder: Pat
     computation = (name, args, list(map(str, feature.pretrained)), *code)
     key = digest(source.key, *computation)
     stored = build_once(folder / f"{name}-{key}", lambda tmp: _write_features(tmp, source, feature, track))
-    values = np.load(
-        stored / "features.npy", mmap_mode="c"
-    )  # copy on write, because torch warns about read-only memory
-    content = digest(source.content, *computation)
-    return Features(key, content, torch.from_numpy(values), torch.from_numpy(np.load(stored / "valid.npy")))
+    with readable(stored):
+        # copy on write, because torch warns about read-only memory
+        values = torch.from_numpy(np.load(stored / "features.npy", mmap_mode="c"))
+        valid = torch.from_numpy(np.load(stored / "valid.npy"))
+    return Features(key, digest(source.content, *computation), values, valid)
 
 
 def _write_waves(folder: Path, clips: Sequence[Clip], settings: Audio, track: Track) -> None:

@@ -7,6 +7,7 @@ Sizes are in bytes.
 import shutil
 import stat
 import zipfile
+import zlib
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path, PureWindowsPath
@@ -24,6 +25,7 @@ from emotion_lightning.http_file import download, stored_size
 
 USUAL_RATIO = 3  # unpacked to packed size, for the check before the download; RAVDESS: 513 MB / 208 MB = 2.5
 MOST_RATIO, MOST_UNPACKED = 20, 50 * 10**9  # the usual ratio of speech is 2 to 3; a much larger one is a zip bomb
+MOST_FILES = 200_000  # the largest corpus here has 10 000 clips
 
 
 def fetch(name: str, archive: Archive, target: Path, quiet: bool) -> None:
@@ -44,8 +46,10 @@ def fetch(name: str, archive: Archive, target: Path, quiet: bool) -> None:
         _verify(archive, part)
         _unpack(part, target)
         part.unlink()
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{name}: {error}") from None
+    except RuntimeError as error:  # a password, or a way of packing that Python does not know
+        raise UserError(f"{name}: the archive cannot be unpacked ({error})") from None
 
 
 def _verify(archive: Archive, part: Path) -> None:
@@ -63,6 +67,8 @@ def _unpack(file: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)  # left by a run that was killed
     with zipfile.ZipFile(file) as archive:
+        if (count := len(archive.infolist())) > MOST_FILES:
+            raise UserError(f"{file.name}: refused, it has {count} files; {MOST_FILES} are the most")
         for member in archive.infolist():
             path = PureWindowsPath(member.filename)  # handles both slashes, roots and drive letters
             if path.anchor or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):

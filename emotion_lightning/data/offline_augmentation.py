@@ -16,7 +16,7 @@ from emotion_lightning.augment import OfflineAugmentation
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Args
 from emotion_lightning.data import audio
-from emotion_lightning.data.cache import Packed, Waves, pack, read_waves, write_packed
+from emotion_lightning.data.cache import Packed, Waves, pack, read_waves, readable, write_packed
 from emotion_lightning.data.filesystem import Track, build_once, digest, parallel, source_digest
 from emotion_lightning.errors import UserError
 
@@ -53,8 +53,9 @@ def expand(source: Waves, augment: Mapping[str, Args], folder: Path, track: Trac
     settings = [(name, augment[name]) for name in chosen]
     key = digest(source.key, settings, *(source_digest(path) for path in [Path(__file__), *code]))
     path = build_once(folder / f"rows-{key}", lambda tmp: _write(tmp, source, chosen, track))
-    index = np.load(path / "index.npz")
-    return Expanded(read_waves(path, key, source.rate), index["clips"], index["variants"])
+    with readable(path), np.load(path / "index.npz") as index:
+        clips, variants = index["clips"], index["variants"]
+    return Expanded(read_waves(path, key, source.rate), clips, variants)
 
 
 def _is_audible(wave: NDArray[np.float32], source: Waves) -> bool:

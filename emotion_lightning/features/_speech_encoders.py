@@ -124,7 +124,7 @@ def save(source: str, folder: Path) -> None:
 def _saved_whisper(folder: Path) -> Whisper:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    return Whisper(WhisperEncoder.from_pretrained(folder, dtype=torch.float32)).eval()
+    return Whisper(WhisperEncoder.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)).eval()
 
 
 def origin(source: str) -> Origin:
@@ -198,9 +198,9 @@ def _from_transformers(source: str) -> SpeechEncoder:
 
     if not Path(source).is_dir():
         use_hub_offline_if_unreachable()
-    elif (Path(source) / WHISPER).is_dir():
-        return _saved_whisper(Path(source) / WHISPER)
     try:
+        if (Path(source) / WHISPER).is_dir():
+            return _saved_whisper(Path(source) / WHISPER)
         network = AutoModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32).eval()
         if hasattr(network, "encoder") and network.config.model_type == "whisper":
             return Whisper(network.encoder).eval()

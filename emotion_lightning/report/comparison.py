@@ -4,7 +4,6 @@ import re
 from contextlib import suppress
 
 from mlflow.exceptions import MlflowException
-from pydantic import ValidationError
 
 from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.report.collect import Group, read_run
@@ -49,7 +48,7 @@ def _study_of(a: str, b: str) -> str | None:
     names = sorted({r.data.tags["study"] for r in store.runs(client, "tags.kind = 'study'")})
     plans = []
     for name in names:
-        with suppress(MlflowException, ValidationError, UserError):  # a study that was killed before it had a plan
+        with suppress(MlflowException, UserError):  # a study that was killed before it had a plan
             plans.append(state.read_plan(client, name)[1])
     arms = {arm.name for plan in plans for arm in plan.arms}
     for name in (a, b):

@@ -38,7 +38,7 @@ class About(Settings):
 
     format: int = 1
     title: str = Field(description="experiment and protocol, with the marks DEMO, LEAKY …")
-    run: str = Field(description="id of the MLflow run")
+    run: str = Field(pattern=r"^[\w-]*$", description="id of the MLflow run")
     classes: tuple[str, ...]
     sample_rate: int = Field(gt=0, description="Hz that the model works at; other rates are resampled")
     calibration: Scale = Scale()

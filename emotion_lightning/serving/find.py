@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import mlflow
-import yaml
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from emotion_lightning.config import yaml_file
 from emotion_lightning.errors import UserError
 from emotion_lightning.serving.package import ABOUT
 from emotion_lightning.tracking import store
@@ -113,11 +113,14 @@ def _in_folder(folder: Path) -> Path:
 
 def _in_mlflow_model(folder: Path) -> Path:
     """Returns the package in the folder of an MLflow model."""
-    about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-    artifacts = about.get("flavors", {}).get("python_function", {}).get("artifacts", {})
-    if "package" not in artifacts:
+    about = yaml_file.read(folder / "MLmodel")
+    try:
+        package = folder / str(about["flavors"]["python_function"]["artifacts"]["package"]["path"])
+    except (KeyError, TypeError):
         raise UserError(
             "the model was logged by an earlier version of emotion_lightning, or by another program; to train its run again, "
             "download its artifact settings.yaml and type: make train EXP=settings.yaml"
-        )
-    return folder / str(artifacts["package"]["path"])
+        ) from None
+    if not package.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"MODEL: {folder / 'MLmodel'} names a package that is not in its folder")
+    return package

@@ -31,6 +31,8 @@ WHOLE_SECONDS = 120  # a longer file is read block by block
 OTHER_FORMATS = {".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mkv", ".mov"}
 """Formats that libsndfile does not read and ffmpeg does."""
 FFMPEG_SECONDS = 600  # a day of sound takes less
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,asf,amr,amrnb,amrwb"
+"""What ffmpeg may read, whatever the name of the file: a playlist would make it open other files of this machine."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ def decodable(path: Path) -> Iterator[Path]:
         raise BadClip(f"{path.suffix} needs ffmpeg, which is not installed; convert the file to .wav")
     with TemporaryDirectory() as folder:
         made = Path(folder) / "decoded.wav"
-        command = [ffmpeg, "-nostdin", "-v", "error", "-i", str(path.resolve()), "-vn", str(made)]
+        source = ["-format_whitelist", CONTAINERS, "-i", str(path.resolve())]
+        command = [ffmpeg, "-nostdin", "-v", "error", *source, "-vn", str(made)]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", check=False, timeout=FFMPEG_SECONDS

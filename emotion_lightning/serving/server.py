@@ -68,14 +68,28 @@ def application(folder: Path, max_mb: float, seconds: int) -> Any:
 
     os.environ["MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"] = str(seconds)
     os.environ[NO_PATHS] = "1"
-    import mlflow
     from mlflow.pyfunc import scoring_server
 
     logging.getLogger("mlflow.pyfunc.scoring_server").setLevel(logging.ERROR)  # it prints a hint at each bad request
-    app = scoring_server.init(mlflow.pyfunc.load_model(str(folder)))
+    app = scoring_server.init(_model(folder))
     app.router.lifespan_context = _few_threads
     app.add_middleware(Limits, max_bytes=int(max_mb * 1e6), seconds=seconds)
     return app
+
+
+def _model(folder: Path) -> Any:
+    """Returns the MLflow model in a folder, answered by our code: MLflow's `load_model` would run the code in the folder."""
+    from mlflow.models import Model
+    from mlflow.pyfunc import PyFuncModel, PythonModelContext
+    from mlflow.pyfunc.model import _PythonModelPyfuncWrapper
+
+    from emotion_lightning.serving.find import package_folder
+    from emotion_lightning.serving.pyfunc import PackagedModel
+
+    about, model = Model.load(str(folder / "MLmodel")), PackagedModel()
+    context = PythonModelContext({"package": str(package_folder(model=str(folder)))}, {})
+    model.load_context(context)
+    return PyFuncModel(model_meta=about, model_impl=_PythonModelPyfuncWrapper(model, context, about.signature))
 
 
 @asynccontextmanager

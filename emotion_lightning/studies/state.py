@@ -4,6 +4,7 @@ The run of a cell is found by the signature of its settings, never by a name. So
 count, and an interrupted study continues where it stopped.
 """
 
+import re
 import socket
 import time
 from collections import defaultdict
@@ -15,6 +16,7 @@ from typing import Literal
 import mlflow
 from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
+from pydantic import ValidationError
 
 from emotion_lightning.errors import UserError, nearest
 from emotion_lightning.studies.plan import Plan
@@ -89,7 +91,12 @@ def _state(runs: Sequence[Run]) -> CellState:
 
 
 def find_parent(client: MlflowClient, name: str) -> Run | None:
-    """Returns the study's own run, the newest if there are several."""
+    """Returns the study's own run, the newest if there are several.
+
+    Raises: UserError for a name that no study can have: its report is written to reports/NAME.
+    """
+    if re.search(r"[/\\'\"]", name) or name in (".", ".."):
+        raise UserError(f"'{name}' is not the name of a study")
     return next(store.runs(client, f"tags.study = '{name}' and tags.kind = 'study'"), None)
 
 
@@ -118,7 +125,7 @@ def write_plan(client: MlflowClient, parent_id: str, plan: Plan) -> None:
 def read_plan(client: MlflowClient, name: str) -> tuple[Run, Plan]:
     """Returns the study's own run and the plan in it.
 
-    Raises: UserError where no study of that name has been run.
+    Raises: UserError where no study of that name has been run, and for a plan that cannot be read.
     """
     if (run := find_parent(client, name)) is None:
         known = {r.data.tags.get("study", "") for r in store.runs(client, "tags.kind = 'study'")}
@@ -127,7 +134,11 @@ def read_plan(client: MlflowClient, name: str) -> tuple[Run, Plan]:
             + ("" if known else f"; `make study STUDY={name}` runs it")
         )
     file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=PLAN_FILE)
-    return run, Plan.model_validate_json(Path(file).read_text(encoding="utf-8"))
+    try:
+        return run, Plan.model_validate_json(Path(file).read_bytes())
+    except ValidationError as error:
+        reason = " ".join(str(error.errors()[0]["msg"]).split())
+        raise UserError(f"{PLAN_FILE} of the study's run {run.info.run_id[:8]} cannot be read ({reason})") from None
 
 
 def log_report(client: MlflowClient, parent_id: str, folder: Path, means: Mapping[str, float], note: str) -> None:

@@ -150,6 +150,8 @@ def import_run(folder: Path, server: MlflowClient) -> str:
     """
     if not (folder / "mlflow.db").is_file():
         raise UserError(f"RUN: there is no run to import in '{folder}'; name a folder of mlruns/outbox")
+    if (folder / ".ready").exists() or (folder / "outbox").exists():  # it would be deleted once one run of it is sent
+        raise UserError(f"RUN: '{folder}' is a whole store, not a run; name a folder of mlruns/outbox")
     try:
         run_id = folder.name if _has_run(server, folder.name) else _find_or_create_run(folder, server)
         send(folder, server, run_id)

@@ -15,6 +15,7 @@ from emotion_lightning.tracking.disk import bytes_in, run_folders
 
 CHECKPOINTS = store.ROOT / "checkpoints"
 OUTBOX = store.ROOT / "outbox"
+ID = "(m-)?[0-9a-f]{32}"  # of a run or a model
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def delete(client: MlflowClient, old: Old) -> bool:
 
 
 def _runs(client: MlflowClient) -> Iterator[Run]:
-    yield from store.runs(client, view=ViewType.ALL)
+    """Yields all runs but those whose id MLflow does not make, which it refuses to read or delete."""
+    found = store.runs(client, view=ViewType.ALL)
+    yield from (run for run in found if re.fullmatch(ID, run.info.run_id))
 
 
 def _is_over(run: Run) -> bool:
@@ -107,5 +110,11 @@ def _old(client: MlflowClient, run: Run) -> Old:
     status = "deleted" if run.info.lifecycle_stage == "deleted" else run.info.status.lower()
     # each folder is <id>/artifacts, and nothing else is in <id>
     folders = [folder.parent for folder in run_folders(client, run) or () if folder.name == "artifacts"]
+    folders.append(CHECKPOINTS / run.info.run_id)
     ended = (run.info.end_time or run.info.start_time) / 1000
-    return Old(run, run.info.run_id, status, ended, (*folders, CHECKPOINTS / run.info.run_id))
+    return Old(run, run.info.run_id, status, ended, tuple(filter(_is_of_this_store, folders)))
+
+
+def _is_of_this_store(folder: Path) -> bool:
+    """Returns whether a folder may be deleted. The database of a copied store names the folders of the first one."""
+    return bool(re.fullmatch(ID, folder.name)) and folder.resolve().is_relative_to(store.ROOT.resolve())

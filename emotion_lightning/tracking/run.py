@@ -131,7 +131,9 @@ def _start(client: MlflowClient, experiment: Experiment, tags: dict[str, str]) -
     name = f"{prefix}{title(experiment)}"
     # The tags are set when the run is made: without them, `sweep` could not tell a killed run from a running one.
     if store.is_server():
-        run_id = client.create_run(mlflow_experiment, run_name=name, tags=resolve_tags(tags)).info.run_id
+        run_id = store.require_id(
+            client.create_run(mlflow_experiment, run_name=name, tags=resolve_tags(tags)).info.run_id
+        )
         return _open_outbox(client, run_id, mlflow_experiment, 0)
     active = mlflow.start_run(experiment_id=mlflow_experiment, run_name=name, tags=tags, log_system_metrics=True)
     return Tracked(client, active.info.run_id, mlflow_experiment, 0, active.info.run_id)

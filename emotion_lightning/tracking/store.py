@@ -5,6 +5,7 @@ Without MLFLOW_TRACKING_URI the store is mlruns/mlflow.db with artifacts in mlru
 
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -136,13 +137,28 @@ def find_run(client: MlflowClient, run_id: str) -> Run:
         raise UserError("RUN: the id of a run is needed, or the beginning of it; `make ui` lists the runs")
     try:
         if len(run_id) == 32:
-            return client.get_run(run_id)
+            return _with_own_id(client.get_run(run_id))
         matches = [r for r in runs(client) if r.info.run_id.startswith(run_id)]
     except MlflowException as error:
         raise UserError(f"no run '{run_id}' at {shown_uri()} ({error.message})") from None
     if len(matches) != 1:
         raise UserError(f"{len(matches) or 'no'} runs start with '{run_id}' at {shown_uri()}; `make ui` lists them")
-    return matches[0]
+    return _with_own_id(matches[0])
+
+
+def require_id(run_id: str) -> str:
+    """Returns the id of a run.
+
+    Raises: UserError for one that MLflow does not make: folders are named by ids, and `..` would be another folder.
+    """
+    if not re.fullmatch("[0-9a-f]{32}", run_id):
+        raise UserError(f"the store at {shown_uri()} has a run with the id '{run_id}', which MLflow does not make")
+    return run_id
+
+
+def _with_own_id(run: Run) -> Run:
+    require_id(run.info.run_id)
+    return run
 
 
 def runs(client: MlflowClient, filter_string: str = "", view: int = ViewType.ACTIVE_ONLY) -> Iterator[Run]:

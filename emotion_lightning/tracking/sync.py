@@ -5,6 +5,7 @@ a request is not repeated if it arrived and only its answer was lost. (MLflow's 
 time, step and value of a metric are its primary key.) Files and models are overwritten.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ import yaml
 from mlflow.entities import DatasetInput, Experiment, LoggedModel, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
+
+from emotion_lightning.errors import UserError
 
 COPY_OF = "copy_of"
 """Tag of a model or run that was copied under a new id. The value is the original id."""
@@ -62,7 +65,8 @@ class Replica:
             run = self.source.get_run(self.source_id)
             sent = self._copy_values(run)
             self._copy_inputs(run, sent)
-            self._copy_files(self._folder(run.info.artifact_uri, run.info.experiment_id, artifacts), sent)
+            folder = self._folder(run.info.artifact_uri, run.info.experiment_id, artifacts)
+            self._copy_files(folder, sent)
             for output in run.outputs.model_outputs if run.outputs else ():
                 self._copy_model(output, sent, artifacts)
         except BaseException:
@@ -102,7 +106,7 @@ class Replica:
                 sent.inputs.add(key)
 
     def _copy_files(self, folder: Path, sent: _Sent) -> None:
-        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        for file in _own_files(folder):
             state = (file.stat().st_size, file.stat().st_mtime_ns)
             if sent.files.get(file) != state:
                 parent = file.relative_to(folder).parent.as_posix()
@@ -130,9 +134,15 @@ class Replica:
         sent.models.add(model.model_id)
 
     def _folder(self, uri: str, experiment_id: str, artifacts: Path) -> Path:
-        """Returns the present folder of an artifact URI of the source."""
+        """Returns the present folder of an artifact URI of the source.
+
+        Raises: UserError for one that is not in `artifacts`.
+        """
         written_to = local_file_uri_to_path(self.source.get_experiment(experiment_id).artifact_location)
-        return artifacts / Path(local_file_uri_to_path(uri)).relative_to(written_to)
+        folder = artifacts / os.path.relpath(local_file_uri_to_path(uri), written_to)
+        if not folder.resolve().is_relative_to(artifacts.resolve()):
+            raise UserError(f"RUN: the run names files that are not in '{artifacts}': {uri}")
+        return folder
 
     def _create_model(self, model: LoggedModel, experiment_id: str) -> LoggedModel:
         return self.target.create_logged_model(
@@ -150,12 +160,24 @@ def find_or_create_experiment(source: Experiment, target: MlflowClient, artifact
 def _with_new_ids(files: Path, copy: LoggedModel, run_id: str, parent: Path) -> Path:
     """Copies a model's files into `parent` and writes the ids of the copy into its MLmodel file."""
     folder = parent / "model"
+    _own_files(files)
     shutil.copytree(files, folder)
     file = folder / "MLmodel"
     tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     tree |= {"run_id": run_id, "model_id": copy.model_id, "artifact_path": copy.artifact_location}
     file.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     return folder
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """Returns the files below a folder, sorted.
+
+    Raises: UserError for a link: what it leads to may be any file of this machine.
+    """
+    files = sorted(folder.rglob("*"))
+    if link := next((file for file in files if file.is_symlink()), None):
+        raise UserError(f"RUN: '{link}' is a link; a run has only files of its own")
+    return [file for file in files if file.is_file()]
 
 
 def _metrics(client: MlflowClient, run: Run) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ Clips of unseen speakers are not quite, so the coverage on the test split is mea
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ def temperature(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> float
 def _threshold(labels: Tensor, calibrated: Tensor, coverage: float) -> float:
     """Returns the ⌈(N + 1) · coverage⌉-th highest probability of a true emotion; 0, so all emotions, for too few clips."""
     of_label = calibrated.gather(1, labels[:, None])[:, 0].sort(descending=True).values
-    rank = math.ceil((len(of_label) + 1) * coverage)
+    rank = math.ceil((len(of_label) + 1) * Fraction(str(coverage)))  # 100 * 0.55 is 55.00000000000001
     return float(of_label[rank - 1]) if rank <= len(of_label) else 0.0
 
 

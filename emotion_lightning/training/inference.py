@@ -1,5 +1,6 @@
 """Trained models at work: probabilities of clips, and models rebuilt from the files that a run keeps."""
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,6 +22,18 @@ from emotion_lightning.training.estimator import EmotionEstimator
 from emotion_lightning.training.hardware import AUTOCAST
 
 Model = EmotionClassifier | EmotionEstimator
+UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    BadZipFile,
+    zlib.error,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ImportError,
+)
+"""The errors of torch, zip and skops, by where a file ends and what else is in it."""
 
 
 class EmotionModel(nn.Module):
@@ -87,21 +100,15 @@ def from_checkpoint(file: Path) -> EmotionModel:
 
     Raises: UserError for a file of an earlier version, a damaged one, or one that holds types which are not trusted.
     """
-    if file.suffix == ".ckpt":
-        return EmotionModel(rebuild(_read_checkpoint(file)))
     try:
+        if file.suffix == ".ckpt":
+            return EmotionModel(rebuild(torch.load(file, map_location="cpu", weights_only=True)))
         return EmotionModel(estimator_file.load(file))
-    except BadZipFile as error:
-        raise _damaged(file, error) from error
-
-
-def _read_checkpoint(file: Path) -> dict[str, Any]:
-    try:
-        checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError) as error:  # torch's own, by where the file ends
-        raise _damaged(file, error) from error
-    return checkpoint
-
-
-def _damaged(file: Path, error: Exception) -> UserError:
-    return UserError(f"{file.name} of the run is damaged ({' '.join(str(error).split())[:200]})")
+    except UserError:
+        raise
+    except UnpicklingError as error:  # its message says how to run the code in the file
+        raise UserError(
+            f"{file.name} of the run is damaged, or holds other things than settings and weights; those are not loaded"
+        ) from error
+    except UNREADABLE as error:
+        raise UserError(f"{file.name} of the run is damaged ({' '.join(str(error).split())[:200]})") from error
