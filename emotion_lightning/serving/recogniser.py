@@ -195,8 +195,9 @@ def decodable(path: Path) -> Iterator[Path]:
     """Gives a file that libsndfile reads: the file itself, or what ffmpeg makes of a format such as m4a.
 
     Raises:
-        BadClip: ffmpeg is needed and is not installed, or cannot decode the file.
+        BadClip: it is no file, or ffmpeg is needed and is not installed, or cannot decode it.
     """
+    audio.require_file(path)
     if path.suffix.lower() not in OTHER_FORMATS:
         yield path
         return
