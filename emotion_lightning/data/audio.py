@@ -5,6 +5,7 @@ Trimming comes before resampling, because this saves work.
 """
 
 import math
+import os
 import re
 import stat
 from contextlib import suppress
@@ -105,7 +106,7 @@ def downmix(samples: Waveform) -> Waveform:
 def _read(source: Path | BytesIO, longest: float = math.inf) -> tuple[Waveform, int]:
     """Returns the waveform (samples, channels) and its rate in Hz. Refuses a file that is shorter than its header says."""
     try:
-        with soundfile.SoundFile(source) as file:
+        with opened(source) as file:
             require_whole(file, source, longest)
             if file.frames * file.channels > MOST_SAMPLES:
                 raise BadClip(f"too long ({file.frames / file.samplerate:.0f} s in {file.channels} channels); cut it")
@@ -115,6 +116,11 @@ def _read(source: Path | BytesIO, longest: float = math.inf) -> tuple[Waveform, 
     if len(samples) < file.frames:
         raise BadClip(f"truncated ({len(samples)} of {file.frames} samples)")
     return samples, file.samplerate
+
+
+def opened(source: Path | BytesIO) -> soundfile.SoundFile:
+    """Opens a file; its name goes to libsndfile as bytes, because it need not be UTF-8."""
+    return soundfile.SoundFile(os.fsencode(source) if isinstance(source, Path) else source)
 
 
 def require_file(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Recogniser: a trained model with its calibration, for recordings of any rate and length."""
 
-import math
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
@@ -215,7 +214,7 @@ def decodable(path: Path) -> Iterator[Path]:
 def header_seconds(path: Path) -> float:
     """Returns the length that the header says, 0 where it says none: then decoding finds the fault."""
     try:
-        info = soundfile.info(path)
+        with audio.opened(path) as file:
+            return float(file.frames / file.samplerate)
     except (soundfile.LibsndfileError, OSError):
         return 0.0
-    return info.frames / info.samplerate if info.samplerate and math.isfinite(info.frames) else 0.0

@@ -14,7 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from emotion_lightning.data.audio import BadClip, Waveform, downmix, require_numbers, require_whole
+from emotion_lightning.data.audio import BadClip, Waveform, downmix, opened, require_numbers, require_whole
 
 UNCERTAIN = "uncertain"
 """The answer where no emotion is probable enough."""
@@ -41,7 +41,7 @@ def blocks(path: Path, rate: int) -> Iterator[Waveform]:
         BadClip: the file cannot be decoded, ends before its header says, or has samples that are not numbers.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with opened(path) as file:
             require_whole(file, path)
             resample = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
             size = min(BLOCK_SECONDS * file.samplerate, BLOCK_SAMPLES // file.channels)
