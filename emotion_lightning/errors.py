@@ -37,6 +37,11 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
+def shortened(text: str, most: int = 200) -> str:
+    """Returns the text, or its beginning if it is long."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """Returns "; did you mean …?" if a valid name is similar, else the list of all valid names.
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.errors import UserError, nearest, shortened
 
 ENTRY = {"corpora": "read", "protocols": "split", "features": "build", "augment": "build", "models": "build"}
 ONE = {
@@ -66,7 +66,7 @@ def load(kind: str, name: str) -> ModuleType:
     Raises: UserError for an unknown name, with the nearest valid one, and for a user's file that cannot be imported.
     """
     if name not in (valid := names(kind)):
-        raise UserError(f"no {ONE[kind]} named '{name}'{nearest(name, valid)}")
+        raise UserError(f"no {ONE[kind]} named '{shortened(name)}'{nearest(name, valid)}")
     try:
         return importlib.import_module(f"emotion_lightning.{kind}.{name}")
     except UserError:
@@ -137,7 +137,8 @@ def arguments(kind: str, name: str) -> type[BaseModel]:
         for p in parameters
         if p.kind is p.KEYWORD_ONLY
     }
-    return create_model(f"{kind}.{name}", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return create_model(f"{kind}.{name}", __config__=config, **fields)
 
 
 def _package(kind: str) -> ModuleType:
