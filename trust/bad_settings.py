@@ -33,27 +33,117 @@ from trust.rows import Row, Setting
 from trust.workers import Lost, Worker
 
 WRONG: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 2**31, 2**63, -(2**63), 10**30, 0.5, -0.5, 1e-300, 1e308, float("nan"), float("inf")),
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2**31,
+        2**63,
+        -(2**63),
+        10**30,
+        0.5,
+        -0.5,
+        1e-300,
+        1e308,
+        float("nan"),
+        float("inf"),
+    ),
     *("", "x", "off", "1", "null", "a\nb", "\x1b[31m", "ünï 😀", "../..", "x" * 5_000, [], {}, [1], [None], {"a": 1}),
     *({"": ""}, {"name": 3}, [[[]]], [{"a": {}}], {"a": {"b": {"c": 1}}}),
 )
 ANCHORS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
 SPECIAL: tuple[bytes, ...] = tuple(
     text if isinstance(text, bytes) else text.encode()
     for text in (
-        *("", "\n", "-", "- 1", "word", "3", "2001-01-01", "[]", "null", "---\n---\n", "a: 1\n---\nb: 2\n", "%YAML 9.9\n---\n"),
-        *("a: 1\na: 2\n", "fit:\n\tema: 1\n", "a: \0", b"\xff\xfe\x00", "base: demo\n".encode("utf-16"), b"about: \xe4\n"),
-        *(ANCHORS, f"base: demo\nabout: {{{ANCHORS.replace(chr(10), ', ')}}}", "a: &a {b: *a}", "base: demo\naugment: &a {mixup: *a}"),
-        *("a: *nothing", "a: " + "[" * 2_000, "a: " + "{a: " * 300 + "1" + "}" * 300, "? [1, 2]\n: 3\n", "? {a: 1}\n: 3\n", "1: 2\n"),
-        *("~: 2\n", "2001-01-01: 2\n", "true: 2\n", "a: !!binary aGk=\n", "a: !!binary ü\n", "a: !!set {a, b}\n", "!!set {a}\n"),
-        *("a: !!omap [a: b]\n", "a: !!int x\n", "a: !!bool x\n", "a: !!float x\n", "a: !!timestamp x\n", "a: 2001-99-99\n", "<<: 3\n"),
-        *("a: !!python/object/apply:os.system [echo]\n", "a: !unknown x\n", "base: demo\nseed: " + "9" * 5_000, '"a\\nb": 1\n'),
-        *('about: "\\ud800"\n', 'base: "\\e[31m\\n"\n', "base: [a]\n", "base: {a: b}\n", "base: " + "a" * 300, "base: ../../x\n"),
-        *('base: "a\\0"\n', "base: mine\n", "base: demo\nname: x\n", "base: demo\nsearch: {fit.ema: {low: 1, high: 1e308, step: 1e-308}}\n"),
-        *("base: demo\nsearch: {fit.ema: {low: 1, high: 1" + "0" * 400 + "}}\n", "base: demo\nsearch: {x: [.nan, 1]}\n"),
-        *("base: demo\ncorpora: [{a: b}, ~, 3]\n", "base: demo\ncorpora: {demo: [1]}\n", "base: demo\nmodel: {name: [a]}\n"),
+        *(
+            "",
+            "\n",
+            "-",
+            "- 1",
+            "word",
+            "3",
+            "2001-01-01",
+            "[]",
+            "null",
+            "---\n---\n",
+            "a: 1\n---\nb: 2\n",
+            "%YAML 9.9\n---\n",
+        ),
+        *(
+            "a: 1\na: 2\n",
+            "fit:\n\tema: 1\n",
+            "a: \0",
+            b"\xff\xfe\x00",
+            "base: demo\n".encode("utf-16"),
+            b"about: \xe4\n",
+        ),
+        *(
+            ANCHORS,
+            f"base: demo\nabout: {{{ANCHORS.replace(chr(10), ', ')}}}",
+            "a: &a {b: *a}",
+            "base: demo\naugment: &a {mixup: *a}",
+        ),
+        *(
+            "a: *nothing",
+            "a: " + "[" * 2_000,
+            "a: " + "{a: " * 300 + "1" + "}" * 300,
+            "? [1, 2]\n: 3\n",
+            "? {a: 1}\n: 3\n",
+            "1: 2\n",
+        ),
+        *(
+            "~: 2\n",
+            "2001-01-01: 2\n",
+            "true: 2\n",
+            "a: !!binary aGk=\n",
+            "a: !!binary ü\n",
+            "a: !!set {a, b}\n",
+            "!!set {a}\n",
+        ),
+        *(
+            "a: !!omap [a: b]\n",
+            "a: !!int x\n",
+            "a: !!bool x\n",
+            "a: !!float x\n",
+            "a: !!timestamp x\n",
+            "a: 2001-99-99\n",
+            "<<: 3\n",
+        ),
+        *(
+            "a: !!python/object/apply:os.system [echo]\n",
+            "a: !unknown x\n",
+            "base: demo\nseed: " + "9" * 5_000,
+            '"a\\nb": 1\n',
+        ),
+        *(
+            'about: "\\ud800"\n',
+            'base: "\\e[31m\\n"\n',
+            "base: [a]\n",
+            "base: {a: b}\n",
+            "base: " + "a" * 300,
+            "base: ../../x\n",
+        ),
+        *(
+            'base: "a\\0"\n',
+            "base: mine\n",
+            "base: demo\nname: x\n",
+            "base: demo\nsearch: {fit.ema: {low: 1, high: 1e308, step: 1e-308}}\n",
+        ),
+        *(
+            "base: demo\nsearch: {fit.ema: {low: 1, high: 1" + "0" * 400 + "}}\n",
+            "base: demo\nsearch: {x: [.nan, 1]}\n",
+        ),
+        *(
+            "base: demo\ncorpora: [{a: b}, ~, 3]\n",
+            "base: demo\ncorpora: {demo: [1]}\n",
+            "base: demo\nmodel: {name: [a]}\n",
+        ),
     )
 )
 
@@ -91,7 +181,9 @@ def fault_of(call: Callable[[], object], *named: str) -> str:
         lines = str(refused).splitlines()
         if not lines or not all(line.isprintable() and len(line) < 2_000 for line in lines):
             return f"not a clear line: {str(refused)[:200]!r}"
-        return "" if any(name in lines[0] for name in named) else f"names neither file nor setting: {lines[0][:200]!r}"
+        return (
+            "" if any(name in lines[0] for name in named) else f"names neither file nor setting: {lines[0][:200]!r}"
+        )
     except Exception as error:
         return f"{type(error).__name__}: {str(error)[:200]}"
     return ""
@@ -153,6 +245,11 @@ def _changed(tree: Any, path: Sequence[Any], value: Any) -> Any:
     return changed
 
 
+def _inline(value: Any) -> str:
+    """Returns a value as YAML in one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+
+
 def _every_path(setting: Setting) -> Row:
     """Each wrong value at each path of the schema and of the arguments of each part, in a file and as an override."""
     trees = [
@@ -167,7 +264,7 @@ def _every_path(setting: Setting) -> Row:
             text = yaml.safe_dump(_changed(tree, path, value), allow_unicode=True)
             Path("mine.yaml").write_text(text, encoding="utf-8")
             dotted = ".".join(map(str, path))
-            override = f"{dotted}={yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix('...' + chr(10)).strip()}"
+            override = f"{dotted}={_inline(value)}"
             for call, names in (
                 (lambda: loader.load("mine.yaml"), ("mine.yaml",)),
                 (lambda override=override: loader.load("demo", [override]), ("SET", "demo.yaml")),
@@ -180,7 +277,9 @@ def _every_path(setting: Setting) -> Row:
 # ---------------------------------------------------------------- hypothesis
 
 
-def _given(label: str, times: int, setting: Setting, check: Callable[[Any], str], drawn: st.SearchStrategy[Any]) -> Row:
+def _given(
+    label: str, times: int, setting: Setting, check: Callable[[Any], str], drawn: st.SearchStrategy[Any]
+) -> Row:
     """Checks as many drawn values; a fault is the shortest one that hypothesis finds."""
     count = 0
 
@@ -208,11 +307,13 @@ def _given(label: str, times: int, setting: Setting, check: Callable[[Any], str]
 
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12), st.sampled_from([v for v in WRONG])
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12), st.sampled_from(list(WRONG))
 )
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -239,7 +340,9 @@ def _fuzzed(label: str, read: Callable[[Path], None], folder: Path, setting: Set
         text = bytearray(texts[number].encode())
         for _ in range(draw(st.integers(1, 4))):
             at = draw(st.integers(0, len(text) - 1))
-            text[at : at + draw(st.integers(0, 5))] = draw(st.binary(max_size=4) | st.sampled_from([b"\n", b": ", b"- ", b"&a ", b"*a"]))
+            text[at : at + draw(st.integers(0, 5))] = draw(
+                st.binary(max_size=4) | st.sampled_from([b"\n", b": ", b"- ", b"&a ", b"*a"])
+            )
         return bytes(text) or b"a"
 
     def check(drawn: bytes) -> str:
@@ -252,8 +355,12 @@ def _fuzzed(label: str, read: Callable[[Path], None], folder: Path, setting: Set
 def _overrides(setting: Setting) -> Row:
     """A path, right or drawn, and a value, drawn or as text."""
     paths = [".".join(map(str, path)) for path in _leaves(loader.load("demo").model_dump(mode="json"))]
-    keys = st.sampled_from(paths) | st.text(max_size=20) | st.lists(st.sampled_from(["fit", "a", "", "stages"])).map(".".join)
-    values = VALUES.map(lambda value: yaml.safe_dump(value, default_flow_style=True).strip()) | st.text(max_size=30)
+    keys = (
+        st.sampled_from(paths)
+        | st.text(max_size=20)
+        | st.lists(st.sampled_from(["fit", "a", "", "stages"])).map(".".join)
+    )
+    values = VALUES.map(_inline) | st.text(max_size=30)
     drawn = st.tuples(keys, values).map("=".join) | st.text(max_size=40)
 
     def check(override: str) -> str:
@@ -266,13 +373,45 @@ def _tables(setting: Setting) -> Row:
     """Tables of cells that are right, of another column, or drawn; in several encodings and with any delimiter."""
     for name in ("a.wav", "b.wav", "c.txt", "ü.flac"):
         Path(name).touch()
-    words = ["path", "emotion", "speaker", "sex", "id", "a.wav", "b.wav", "c.txt", "ü.flac", "sad", "Angry", "ann", "Ann", "f", ""]
-    odd = ["~", "~nobody/x.wav", "/dev/zero", "x" * 5_000, "a\nb", "..", "\0", "'", '"', "\ufeff", "\x1b[31m", "C:\\a.wav", "sad "]
+    words = [
+        "path",
+        "emotion",
+        "speaker",
+        "sex",
+        "id",
+        "a.wav",
+        "b.wav",
+        "c.txt",
+        "ü.flac",
+        "sad",
+        "Angry",
+        "ann",
+        "Ann",
+        "f",
+        "",
+    ]
+    odd = [
+        "~",
+        "~nobody/x.wav",
+        "/dev/zero",
+        "x" * 5_000,
+        "a\nb",
+        "..",
+        "\0",
+        "'",
+        '"',
+        "\ufeff",
+        "\x1b[31m",
+        "C:\\a.wav",
+        "sad ",
+    ]
     cell = st.sampled_from([*words, *odd]) | st.text(max_size=8)
     quoted = cell.map(lambda text: '"' + text.replace('"', '""') + '"')
     line = st.lists(cell | quoted, max_size=6)
     good = st.lists(st.tuples(st.sampled_from(["a.wav", "b.wav"]), cell, cell | quoted).map(list), max_size=3)
-    lines = st.tuples(st.just(["path", "emotion", "speaker"]), good, st.lists(line, max_size=3)).map(lambda t: [t[0], *t[1], *t[2]])
+    lines = st.tuples(st.just(["path", "emotion", "speaker"]), good, st.lists(line, max_size=3)).map(
+        lambda t: [t[0], *t[1], *t[2]]
+    )
     text = st.tuples(lines | st.lists(line, max_size=5), st.sampled_from(",;\t|")).map(
         lambda drawn: "\n".join(drawn[1].join(cells) for cells in drawn[0])
     )
@@ -304,7 +443,12 @@ def _bounds(model: type[BaseModel], name: str) -> list[Any]:
 def _extreme_overrides() -> list[list[str]]:
     """Returns overrides that give one numeric setting of one part, or of the schema, its smallest or its largest value."""
     found = []
-    for kind, field in (("features", "features"), ("models", "model"), ("augment", "augment"), ("protocols", "protocol")):
+    for kind, field in (
+        ("features", "features"),
+        ("models", "model"),
+        ("augment", "augment"),
+        ("protocols", "protocol"),
+    ):
         for name in parts.names(kind):
             arguments = parts.arguments(kind, name)
             if any(info.is_required() for info in arguments.model_fields.values()):
@@ -333,11 +477,26 @@ class _Building:
         from emotion_lightning.training.build import build
 
         def run() -> None:
-            given = ["corpora.demo={speakers: 4, takes: 1}", f"data.cache={self.cache}", "fit.precision=32", *overrides]
+            given = [
+                "corpora.demo={speakers: 4, takes: 1}",
+                f"data.cache={self.cache}",
+                "fit.precision=32",
+                *overrides,
+            ]
             build(loader.load("demo_small_cnn", given), Console(quiet=True))
 
         setting = overrides[-1].partition("=")[0]
-        return fault_of(run, setting, setting.split(".")[-1], "demo.yaml", "SET", *setting.split(".")[:1])
+        return fault_of(
+            run,
+            setting,
+            setting.split(".")[-1],
+            "demo.yaml",
+            "SET",
+            *setting.split(".")[:1],
+            "fit.stages",
+            "features",
+            "model",
+        )
 
 
 def _extremes(setting: Setting) -> Row:
@@ -369,10 +528,22 @@ def _commands(setting: Setting) -> Row:
     (folder / "mine.csv").write_bytes(b"path,emotion,speaker\n~nobody/x.wav,sad,ann\n")
     commands = [["train", Path(name).stem] for name in files if "studies" not in name]
     commands += [["study", Path(name).stem] for name in files if "studies" in name]
-    commands += [["train", "demo", f"{path}={value}"] for path, value in (("seed", 2**70), ("fit.ema", ".nan"), ("\x1b[31m", 1), ("a" * 5_000, 1))]
-    commands += [["train", "demo", *words] for words in (["corpora=table"], ["corpora.table.path=~nobody/x"], ["--corpora", "\udcff"])]
-    commands += [["train", "demo", "corpora=table", "corpora.table.path=mine.csv"], ["train", "x" * 300], ["study", "x" * 300]]
-    commands += [[word, "a\x01b"] for word in ("train", "study", "report", "honesty", "audit", "sanity", "data", "weights")]
+    commands += [
+        ["train", "demo", f"{path}={value}"]
+        for path, value in (("seed", 2**70), ("fit.ema", ".nan"), ("\x1b[31m", 1), ("a" * 5_000, 1))
+    ]
+    commands += [
+        ["train", "demo", *words]
+        for words in (["corpora=table"], ["corpora.table.path=~nobody/x"], ["--corpora", "\udcff"])
+    ]
+    commands += [
+        ["train", "demo", "corpora=table", "corpora.table.path=mine.csv"],
+        ["train", "x" * 300],
+        ["study", "x" * 300],
+    ]
+    commands += [
+        [word, "a\x01b"] for word in ("train", "study", "report", "honesty", "audit", "sanity", "data", "weights")
+    ]
     chosen = commands[:: max(1, round(0.25 / setting.share))]
     faults = [f"{words}: {fault}" for words in chosen if (fault := _command_fault(folder, words))]
     return Row("whole commands", len(chosen), tuple(faults))

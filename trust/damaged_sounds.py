@@ -36,7 +36,7 @@ READ, REFUSED, LENGTH, EITHER = "read", "refused", "right length or refused", "r
 
 @dataclass(frozen=True)
 class Case:
-    """A file and what must become of it. `samples` (N,) is the mean of the channels, `rate` in Hz; both only for READ and LENGTH.
+    """A file and what must become of it. `samples` (N,): the mean of the channels, `rate` in Hz; only for READ and LENGTH.
 
     `slack`: by how many samples the length may differ, since a lossy encoder adds some at the ends.
     """
@@ -63,7 +63,11 @@ class Case:
             return ""
         if rate != self.rate or abs(len(wave) - len(self.samples)) > self.slack:
             return f"{len(wave)} samples at {rate} Hz, not {len(self.samples)} at {self.rate} Hz"
-        if self.wanted == READ and not self.slack and np.abs(wave - (self.samples - self.samples.mean())).max() > 1e-4:
+        if (
+            self.wanted == READ
+            and not self.slack
+            and np.abs(wave - (self.samples - self.samples.mean())).max() > 1e-4
+        ):
             return "other samples than were written"
         return ""
 
@@ -140,7 +144,7 @@ def cut(sounds: Sounds, random: Generator) -> Case:
 def payload(sounds: Sounds, random: Generator) -> Case:
     """Flipped bits of samples: in a file without compression, these samples are others and all the rest is as before."""
     name, voice = _any(random, ("wav", "wav24", "aiff")), _voice(sounds, random)
-    suffix, _, subtype, header = LOSSLESS[name]
+    suffix, _, _, header = LOSSLESS[name]
     content = sounds.original(name, voice)
     changed = _flipped(content, header, header + len(sounds.voices[voice]) * (3 if name == "wav24" else 2), random)
     raw = changed[header:]
@@ -236,13 +240,26 @@ def numbers(sounds: Sounds, random: Generator) -> Case:
     value = float(random.choice([np.nan, np.inf, -np.inf, 3e38, -1e30, 1e20, 32_768.0]))
     first = int(random.integers(len(samples)))
     samples[first : first + int(random.choice([1, 100, len(samples)]))] = value
-    form, subtype = [("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("AIFF", "FLOAT"), ("CAF", "FLOAT")][int(random.integers(4))]
+    form, subtype = [("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("AIFF", "FLOAT"), ("CAF", "FLOAT")][
+        int(random.integers(4))
+    ]
     kind = f"samples of {value:g}"
     return Case(kind, f".{form.lower()}", written(samples, sounds.rate, form, subtype), REFUSED)
 
 
 def no_sound(sounds: Sounds, random: Generator) -> Case:
-    starts = [b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b"PK\x03\x04", b"%PDF-1.7\n", b"\x89PNG\r\n", b"<html>"]
+    starts = [
+        b"",
+        b"RIFF",
+        b"fLaC",
+        b"OggS",
+        b"ID3",
+        b"FORM",
+        b"PK\x03\x04",
+        b"%PDF-1.7\n",
+        b"\x89PNG\r\n",
+        b"<html>",
+    ]
     content = starts[int(random.integers(len(starts)))] + random.bytes(int(random.choice([0, 1, 44, 4_000])))
     suffix = str(random.choice([".wav", ".flac", ".ogg", ".mp3", ".aiff", ".caf", ".w64", ".au"]))
     return Case("something else", suffix, content, REFUSED if len(content) < 44 else EITHER)

@@ -103,7 +103,8 @@ def format_error(error: Any, model: type[BaseModel], prefix: tuple[str, ...], so
         return f"{where}: no such setting{nearest(path[-1], _keys(model, error['loc'][:-1]))}"
     if error["type"] == "missing":
         return f"{where}: missing"
-    return f"{where}: {error['msg'].removeprefix('Value error, ').replace('Input', 'it', 1)}, not {shortened(json.dumps(error['input']))}"
+    problem = error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
+    return f"{where}: {problem}, not {shortened(json.dumps(error['input']))}"
 
 
 def _keys(model: Any, path: tuple[Any, ...]) -> list[str]:

@@ -72,17 +72,17 @@ def load(kind: str, name: str) -> ModuleType:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(_import_fault(kind, name, error)) from error
+        raise UserError(fault(kind, name, error)) from error
 
 
-def _import_fault(kind: str, name: str, error: Exception) -> str:
-    """Describes an error in a part's file, with the line in that file."""
+def fault(kind: str, name: str, error: Exception) -> str:
+    """Describes in one line an error in a part's file, with the line in that file."""
     spec = importlib.util.find_spec(f"emotion_lightning.{kind}.{name}")
     file = spec.origin if spec and spec.origin else f"{kind}/{name}.py"
     if isinstance(error, SyntaxError):
         return f"{error.filename or file}, line {error.lineno}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{file}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}"
+    return f"{file}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def entry(kind: str, name: str) -> Any:

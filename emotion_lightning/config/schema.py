@@ -194,7 +194,10 @@ class Experiment(Settings):
     name: str
     about: str = Field("", description="one line for `make experiments`")
     seed: int = Field(
-        0, ge=0, lt=2**32, description="seed of weights, order, dropout and augmentation; a protocol has a seed of its own"
+        0,
+        ge=0,
+        lt=2**32,
+        description="seed of weights, order, dropout and augmentation; a protocol has a seed of its own",
     )
     corpora: Annotated[Parts, AfterValidator(_not_empty)]
     emotions: dict[str, Emotion] = Field(

@@ -76,7 +76,9 @@ def _require_bounded(tree: Any) -> None:
         if isinstance(value, str) and not value.isascii():
             value.encode()
         if isinstance(value, dict | list):
-            waiting += [(inner, depth + 1) for inner in ([*value, *value.values()] if isinstance(value, dict) else value)]
+            waiting += [
+                (inner, depth + 1) for inner in ([*value, *value.values()] if isinstance(value, dict) else value)
+            ]
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -91,7 +91,9 @@ def _clip(table: Path, line: int, row: dict[str, str]) -> Clip:
             raise _wrong(f"{table} line {line}: no {name}")
     emotion, sex, corpus = row["emotion"].lower(), row.get("sex", "").lower(), row.get("corpus") or "table"
     if emotion not in EMOTIONS:
-        raise _wrong(f"{table} line {line}: unknown emotion '{shortened(row['emotion'])}'{nearest(emotion, EMOTIONS)}")
+        raise _wrong(
+            f"{table} line {line}: unknown emotion '{shortened(row['emotion'])}'{nearest(emotion, EMOTIONS)}"
+        )
     if sex not in SEX:
         raise _wrong(f"{table} line {line}: unknown sex '{shortened(row['sex'])}'; use female or male")
     written = Path(row["path"].replace("\\", "/"))  # a table from Windows

@@ -112,7 +112,9 @@ def _read(source: Path | BytesIO, longest: float = math.inf) -> tuple[Waveform, 
                 raise BadClip(f"too long ({file.frames / file.samplerate:.0f} s in {file.channels} channels); cut it")
             samples = file.read(file.frames, dtype="float32", always_2d=True)  # some codecs cannot seek
     except (soundfile.LibsndfileError, OSError) as error:
-        raise BadClip("empty file" if not _size(source) else f"corrupt ({getattr(error, 'error_string', error)})") from None
+        raise BadClip(
+            "empty file" if not _size(source) else f"corrupt ({getattr(error, 'error_string', error)})"
+        ) from None
     if len(samples) < file.frames:
         raise BadClip(f"truncated ({len(samples)} of {file.frames} samples)")
     return samples, file.samplerate
@@ -136,7 +138,7 @@ def require_file(path: Path) -> None:
 
 
 def require_whole(file: soundfile.SoundFile, source: Path | BytesIO, longest: float = math.inf) -> None:
-    """Raises BadClip for an open file with an impossible header, or that is shorter than this says, or lasts more than `longest` s."""
+    """Raises BadClip for an open file with an impossible header, one that is not whole, or one of more than `longest` s."""
     if file.samplerate not in RATES:
         raise BadClip(f"a rate of {file.samplerate} Hz; {RATES[0]} to {RATES[-1]} are possible")
     if file.frames > LONGEST:

@@ -24,6 +24,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts, ranks
+from emotion_lightning.config.paths import is_file
 from emotion_lightning.config.schema import Args, Experiment, Settings
 from emotion_lightning.errors import UserError, nearest, printable, shortened
 
@@ -112,14 +113,15 @@ def load(name: str) -> Study:
     Raises: UserError for a study that is missing or not valid.
     """
     file = Path(name) if name.endswith((".yaml", ".yml")) else None
-    file = file or next((f for folder in folders() if (f := folder / f"{name}.yaml").is_file()), None)
-    if file is None or not file.is_file():
-        raise UserError(f"no study named '{name}'{nearest(name, names())}")
+    file = file or next((f for folder in folders() if is_file(f := folder / f"{name}.yaml")), None)
+    if file is None or not is_file(file):
+        raise UserError(f"no study named '{shortened(printable(name))}'{nearest(name, names())}")
     study = settings.validate(Study, {**settings.read(file), "name": file.stem}, file)
     for name in (study.name, *study.arms):
         if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
             raise UserError(
-                f"{file}: '{shortened(printable(name))}': the name of a study or an arm has only letters, digits, _ - . (see `label`)"
+                f"{file}: '{shortened(printable(name))}': the name of a study or an arm has only letters, digits, _ - . "
+                "(see `label`)"
             )
     for arm, chosen in study.arms.items():
         if chosen.against and chosen.against not in study.arms:
