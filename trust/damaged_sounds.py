@@ -36,7 +36,7 @@ READ, REFUSED, LENGTH, EITHER = "read", "refused", "right length or refused", "r
 
 @dataclass(frozen=True)
 class Case:
-    """A file and what must become of it. `samples` (N,): the mean of the channels, `rate` in Hz; only for READ and LENGTH.
+    """A file and what must become of it. `samples` (N,): the mean of its channels, `rate` in Hz; not for the other two.
 
     `slack`: by how many samples the length may differ, since a lossy encoder adds some at the ends.
     """
@@ -50,7 +50,7 @@ class Case:
     slack: int = 0
 
     def fault(self, wave: NDArray[np.float32] | None, rate: int, reason: str) -> str:
-        """Returns what is wrong with what a reader made of the file: a waveform (N,) without DC, or a reason; "" if nothing is."""
+        """Returns what is wrong with what a reader made of it: a waveform (N,) without DC, or a reason; "" if it is right."""
         if wave is None:
             if not reason or "\n" in reason:
                 return f"the reason is not one line: {reason!r}"

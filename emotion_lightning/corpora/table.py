@@ -57,7 +57,7 @@ def read(folder: Path, *, path: str = "") -> Iterator[Clip]:
 
 def _wrong(message: str) -> UserError:
     """Returns the error; cells may have line breaks and characters that change the terminal."""
-    return UserError(printable(message))
+    return UserError(shortened(printable(message), 1_000))
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
