@@ -28,6 +28,20 @@ def listed(title: str, lines: Sequence[str], most: int = 20) -> str:
     return "\n".join([title, *lines[:most], *rest])
 
 
+def printable(name: str) -> str:
+    """Returns a name with escapes for what would break the line or change the terminal, and for bytes that are no UTF-8.
+
+    >>> printable("two\nlines")
+    'two\\\\nlines'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Returns the text, or its beginning if it is long."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """Returns "; did you mean …?" if a valid name is similar, else the list of all valid names.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
+from emotion_lightning.config.paths import at_home
 from emotion_lightning.corpora import DECODED, media_files
 from emotion_lightning.data.audio import BadClip
 from emotion_lightning.errors import UserError
@@ -35,7 +36,7 @@ def sound_files(source: Path | str) -> list[Path]:
 
     Raises: UserError where there is none.
     """
-    path = Path(source).expanduser()
+    path = at_home(Path(source))
     if path.is_file():
         return [path]
     if path.is_dir():

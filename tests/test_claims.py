@@ -262,7 +262,6 @@ def test_a_figure_may_say_otherwise_than_its_file() -> None:
         ),
         ("value: 0.6", "value: 0.6, corpora: []", "figures.1.corpora: "),
         ("value: 0.6", "value: 0.6, corpora: [1]", "figures.1.corpora.0: "),
-        ("value: 0.6", "value: 0.6, about: 2025-01-01", "figures.1: "),
         ("value: 0.6", "value: 0.6, file: x", "figures.1.file: no such setting"),
         ("metric: accuracy", "metric: wa", "metric: it should be 'accuracy', 'f1' or 'uar', not \"wa\""),
         ("protocol:", "protcol:", "protcol: no such setting; did you mean 'protocol'?"),

@@ -8,6 +8,8 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
+from emotion_lightning.errors import printable
+
 
 class CommandConsole(Console):
     """A console whose closed pipe (`make train … | head`) ends a run as KILLED, so that it can be resumed."""
@@ -28,7 +30,8 @@ def replace_unprintable() -> None:
 
 
 def print_error(message: str) -> None:
-    """Prints an error to stderr, as it is: a path may contain [brackets]."""
+    """Prints an error to stderr: a path may contain [brackets], and a name what would change the terminal."""
+    message = "\n".join(map(printable, message.split("\n")))
     Console(stderr=True).print("[red]error:[/]", Text(message), soft_wrap=True, highlight=False)
 
 

@@ -13,12 +13,15 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
-from emotion_lightning.errors import UserError, listed
+from emotion_lightning.data.filesystem import digest
+from emotion_lightning.errors import UserError, listed, printable
 from emotion_lightning.predict import Prediction, predict
 from emotion_lightning.serving import timeline
 from emotion_lightning.serving.recogniser import Recogniser, Recognition
 
 TIMELINES = Path("reports/predict")
+FOREIGN = "backslashreplace"  # for the bytes of a file's name that are no UTF-8
+LONGEST_NAME = 240  # bytes of a file's name to which .labels.txt can be added
 
 
 def predict_command(
@@ -42,7 +45,8 @@ def predict_command(
     )
     predictions = list(shown)
     base = os.path.commonpath([file.parent for file in files])
-    names = [str(file.relative_to(base)) for file in files]
+    recordings = [file.relative_to(base) for file in files]
+    names = [printable(str(recording)) for recording in recordings]
     if any(p.answer for p in predictions):
         console.print(_table(predictions, names, escape(recogniser.about.title)))
     if out:
@@ -50,9 +54,9 @@ def predict_command(
         (_write_csv if out.suffix.lower() == ".csv" else _write_json)(out, predictions, recogniser.about.classes)
         console.print(f"written: {escape(str(out))}", soft_wrap=True)
     if with_timeline:
-        for name, prediction in zip(names, predictions, strict=True):
+        for recording, prediction in zip(recordings, predictions, strict=True):
             if prediction.answer:
-                _show_timeline(name, prediction.answer, out.parent if out else TIMELINES, console)
+                _show_timeline(recording, prediction.answer, out.parent if out else TIMELINES, console)
     faults = [f"{name}: {p.fault}" for name, p in zip(names, predictions, strict=True) if p.fault]
     if faults:
         raise UserError(
@@ -95,11 +99,12 @@ def _rows(predictions: Iterable[Prediction]) -> Iterator[dict[str, Any]]:
 
 
 def _write_json(file: Path, predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
-    file.write_text(json.dumps(list(_rows(predictions)), indent=1, ensure_ascii=False), encoding="utf-8")
+    text = json.dumps(list(_rows(predictions)), indent=1, ensure_ascii=False)
+    file.write_text(text, encoding="utf-8", errors=FOREIGN)
 
 
 def _write_csv(file: Path, predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    with file.open("w", newline="", encoding="utf-8", errors=FOREIGN) as stream:
         fields = ["file", "emotion", "confidence", "emotions", "seconds", "windows", *classes, "fault"]
         writer = csv.DictWriter(stream, fields, restval="", extrasaction="ignore")
         writer.writeheader()
@@ -108,19 +113,22 @@ def _write_csv(file: Path, predictions: Iterable[Prediction], classes: Sequence[
             writer.writerow(row | shares | {"emotions": " ".join(row.get("emotions", []))})
 
 
-def _show_timeline(name: str, answer: Recognition, folder: Path, console: Console) -> None:
-    """Prints the segments of one recording, and writes a picture and Audacity's labels."""
+def _show_timeline(recording: Path, answer: Recognition, folder: Path, console: Console) -> None:
+    """Prints the segments of one recording, and writes a picture and Audacity's labels to its place below `folder`."""
+    name = printable(recording.name)
     table = Table("start", "end", "emotion", "confidence", title=escape(name))
     for segment in answer.segments:
         table.add_row(
             timeline.clock(segment.start), timeline.clock(segment.end), segment.emotion, f"{segment.confidence:.2f}"
         )
     console.print(table)
-    labels, picture = folder / f"{name}.labels.txt", folder / f"{name}.png"
-    labels.parent.mkdir(parents=True, exist_ok=True)
+    is_long = len(os.fsencode(recording.name)) > LONGEST_NAME
+    place = folder / recording.with_name(digest(recording.name) if is_long else recording.name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    labels, picture = place.with_name(f"{place.name}.labels.txt"), place.with_name(f"{place.name}.png")
     labels.write_text(timeline.audacity_labels(answer.segments), encoding="utf-8")
     timeline.draw(answer.segments, answer.seconds, name).savefig(picture, dpi=120)
-    written = f"written: {labels} (Audacity: File, Import, Labels), {picture}"
+    written = printable(f"written: {labels} (Audacity: File, Import, Labels), {picture}")
     console.print(escape(written), soft_wrap=True)
 
 

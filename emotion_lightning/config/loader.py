@@ -10,9 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from emotion_lightning.config import parts
 from emotion_lightning.config.merge import Sources, merge, parse_override
+from emotion_lightning.config.paths import is_file
 from emotion_lightning.config.schema import Experiment, flatten
 from emotion_lightning.config.yaml_file import read, shown
-from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.errors import UserError, nearest, printable, shortened
 
 SHIPPED = Path(__file__).parents[1] / "experiments"  # in a clone a link to the folder in the root; in a wheel a copy
 Checked = typing.TypeVar("Checked", bound=BaseModel)
@@ -60,7 +61,7 @@ def check(tree: dict[str, Any], sources: Sources | None = None) -> Experiment:
         try:
             model = parts.arguments(kind, name)
         except UserError as error:
-            raise UserError(f"{_source(path, sources)}: {'.'.join(path)}: {error}") from None
+            raise UserError(printable(f"{_source(path, sources)}: {'.'.join(path)}: {error}")) from None
         checked = _validate(model, args, path, sources).model_dump(mode="json")
         args.clear()  # keep the order in which the part declares them, whatever the order in the file
         args.update(checked)
@@ -97,12 +98,13 @@ def _validate(model: type[BaseModel], tree: dict[str, Any], prefix: tuple[str, .
 def format_error(error: Any, model: type[BaseModel], prefix: tuple[str, ...], sources: Sources) -> str:
     """Formats one of pydantic's errors as a line: source, path, what is wrong."""
     path = (*prefix, *(str(key) for key in error["loc"]))
-    where = f"{_source(path, sources)}: {'.'.join(path)}"
+    where = printable(f"{_source(path, sources)}: {'.'.join(path)}")
     if error["type"] == "extra_forbidden":
         return f"{where}: no such setting{nearest(path[-1], _keys(model, error['loc'][:-1]))}"
     if error["type"] == "missing":
         return f"{where}: missing"
-    return f"{where}: {error['msg'].removeprefix('Value error, ').replace('Input', 'it', 1)}, not {json.dumps(error['input'])}"
+    problem = error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
+    return f"{where}: {problem}, not {shortened(json.dumps(error['input']))}"
 
 
 def _keys(model: Any, path: tuple[Any, ...]) -> list[str]:
@@ -126,13 +128,13 @@ def _source(path: tuple[str, ...], sources: Sources) -> str:
 
 def _find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
-            raise UserError(f"there is no file '{name}'")
+        if not is_file(Path(name)):
+            raise UserError(f"there is no file '{shortened(printable(name))}'")
         return Path(name)
     for folder in folders():
-        if (file := folder / f"{name}.yaml").is_file():
+        if is_file(file := folder / f"{name}.yaml"):
             return file
-    raise UserError(f"no experiment named '{name}'{nearest(name, names())}")
+    raise UserError(f"no experiment named '{shortened(printable(name))}'{nearest(name, names())}")
 
 
 def _chain(file: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -146,7 +148,7 @@ def _chain(file: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[str, dict[
     if base is not None:
         neighbour = file.parent / f"{base}.yaml"
         try:
-            base_file = neighbour if neighbour.is_file() else _find(str(base))
+            base_file = neighbour if is_file(neighbour) else _find(str(base))
         except UserError as error:
             raise UserError(f"{path}: base: {error}") from None
         yield from _chain(base_file, (*seen, file))

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from emotion_lightning.config.yaml_file import Loader
-from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.config.yaml_file import DEEPEST, parse
+from emotion_lightning.errors import UserError, nearest, printable, shortened
 
 Sources = dict[tuple[str, ...], str]  # path of a setting → where its value was written
 STAGES = ("fit", "stages")
@@ -24,12 +24,15 @@ def parse_override(text: str) -> dict[str, Any]:
     Raises: UserError for a text of another form.
     """
     path, equals, value = text.partition("=")
+    shown = f"'{shortened(printable(text))}'"
     if not equals or not path:
-        raise UserError(f"SET: '{text}': an override is key.path=value, for example fit.stages.main.epochs=5")
+        raise UserError(f"SET: {shown}: an override is key.path=value, for example fit.stages.main.epochs=5")
+    if not path.isprintable() or path.count(".") > DEEPEST:
+        raise UserError(f"SET: {shown}: there is no such setting")
     try:
-        tree = yaml.load(value, Loader)
+        tree = parse(value)
     except yaml.YAMLError:
-        raise UserError(f"SET: '{text}': the value is not YAML") from None
+        raise UserError(f"SET: {shown}: the value is not YAML") from None
     for key in reversed(path.split(".")):
         tree = {key: tree}
     return tree
@@ -80,7 +83,7 @@ def _check_entry(key: str, value: Any, path: tuple[str, ...], known: list[str], 
     """Raises UserError for a change that would have no effect, or would add a second stage for a misspelt one."""
     if key in known:
         return
-    where, similar = f"{source}: {'.'.join((*path, key))}", nearest(key, known)
+    where, similar = printable(f"{source}: {'.'.join((*path, key))}"), nearest(key, known)
     if value is False:
         raise UserError(f"{where}: there is nothing to switch off{similar}")
     if path == STAGES and isinstance(value, dict):

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.errors import UserError, nearest, shortened
 
 ENTRY = {"corpora": "read", "protocols": "split", "features": "build", "augment": "build", "models": "build"}
 ONE = {
@@ -66,23 +66,23 @@ def load(kind: str, name: str) -> ModuleType:
     Raises: UserError for an unknown name, with the nearest valid one, and for a user's file that cannot be imported.
     """
     if name not in (valid := names(kind)):
-        raise UserError(f"no {ONE[kind]} named '{name}'{nearest(name, valid)}")
+        raise UserError(f"no {ONE[kind]} named '{shortened(name)}'{nearest(name, valid)}")
     try:
         return importlib.import_module(f"emotion_lightning.{kind}.{name}")
     except UserError:
         raise
     except Exception as error:
-        raise UserError(_import_fault(kind, name, error)) from error
+        raise UserError(fault(kind, name, error)) from error
 
 
-def _import_fault(kind: str, name: str, error: Exception) -> str:
-    """Describes an error in a part's file, with the line in that file."""
+def fault(kind: str, name: str, error: Exception) -> str:
+    """Describes in one line an error in a part's file, with the line in that file."""
     spec = importlib.util.find_spec(f"emotion_lightning.{kind}.{name}")
     file = spec.origin if spec and spec.origin else f"{kind}/{name}.py"
     if isinstance(error, SyntaxError):
         return f"{error.filename or file}, line {error.lineno}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{file}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}"
+    return f"{file}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def entry(kind: str, name: str) -> Any:
@@ -137,7 +137,8 @@ def arguments(kind: str, name: str) -> type[BaseModel]:
         for p in parameters
         if p.kind is p.KEYWORD_ONLY
     }
-    return create_model(f"{kind}.{name}", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return create_model(f"{kind}.{name}", __config__=config, **fields)
 
 
 def _package(kind: str) -> ModuleType:

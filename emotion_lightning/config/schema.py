@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from emotion_lightning.config import parts
 from emotion_lightning.config.search import SearchRange
@@ -32,6 +32,12 @@ def _tidy_stages(value: Any) -> Any:
     return {k: {} if v is None else v for k, v in value.items() if v is not False}
 
 
+def _emotion(value: Any) -> Any:
+    if value is not False and not isinstance(value, str):
+        raise ValueError("it should be an emotion, or off")
+    return value
+
+
 def _not_empty(corpora: dict[str, Args]) -> dict[str, Args]:
     if not corpora:
         raise ValueError("no corpus is left; switch one on, for example corpora.ravdess=on")
@@ -39,6 +45,8 @@ def _not_empty(corpora: dict[str, Args]) -> dict[str, Args]:
 
 
 Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
+# checked by a function, since pydantic's union of two types reports a fault in two lines
+Emotion = Annotated[str | Literal[False], PlainValidator(_emotion)]
 Parts = Annotated[dict[str, Args], BeforeValidator(_tidy_parts)]
 
 
@@ -186,10 +194,13 @@ class Experiment(Settings):
     name: str
     about: str = Field("", description="one line for `make experiments`")
     seed: int = Field(
-        0, ge=0, description="seed of weights, order, dropout and augmentation; a protocol has a seed of its own"
+        0,
+        ge=0,
+        lt=2**32,
+        description="seed of weights, order, dropout and augmentation; a protocol has a seed of its own",
     )
     corpora: Annotated[Parts, AfterValidator(_not_empty)]
-    emotions: dict[str, str | Literal[False]] = Field(
+    emotions: dict[str, Emotion] = Field(
         default_factory=dict, description="labels that are renamed ({calm: neutral}) or left out ({bored: off})"
     )
     protocol: Part

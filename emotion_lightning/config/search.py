@@ -14,9 +14,11 @@ from pydantic import Field, PlainValidator, model_validator
 
 from emotion_lightning.config.settings import Settings
 
+LARGEST = 1e15  # below it, whole numbers and their differences are exact
+
 
 def _number(value: Any) -> Any:
-    if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+    if value is not None and (type(value) not in (int, float) or not -LARGEST <= value <= LARGEST):
         raise ValueError("it should be a number")
     return value
 
@@ -65,7 +67,7 @@ class SearchRange(Settings):
             raise ValueError("log and step cannot be used together; leave one out")
         if self.is_whole and not isinstance(step, int):
             raise ValueError(f"step is {step:g}; it should be a whole number, as low and high are")
-        if not 0 < step <= width or not math.isclose(width / step, round(width / step), abs_tol=1e-6):
+        if not 1e-9 * width < step <= width or not math.isclose(width / step, round(width / step), abs_tol=1e-6):
             raise ValueError(f"step is {step:g}; high - low, {width:g}, should be a multiple of it")
 
     @property

@@ -10,8 +10,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from emotion_lightning.config.paths import at_home, is_file
 from emotion_lightning.corpora import DECODED, EMOTIONS, About, Clip
-from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.errors import UserError, nearest, printable, shortened
 
 NEEDED = ("path", "emotion", "speaker")
 SEX = {"": "", "f": "female", "female": "female", "m": "male", "male": "male"}
@@ -32,9 +33,9 @@ def read(folder: Path, *, path: str = "") -> Iterator[Clip]:
     """
     default = (folder / "table.csv", folder / "table" / "table.csv")
     if path:
-        table = Path(path).expanduser()
-        if not table.is_file():
-            raise UserError(f"corpora.table.path: there is no file '{path}'")
+        table = at_home(Path(path))
+        if not is_file(table):
+            raise _wrong(f"corpora.table.path: there is no file '{shortened(path)}'")
     elif not (table := next((file for file in default if file.is_file()), Path())).is_file():
         return
     lines: dict[str, int] = {}  # line of each id and each file
@@ -43,15 +44,20 @@ def read(folder: Path, *, path: str = "") -> Iterator[Clip]:
         clip = _clip(table, line, row)
         for key in (f"id '{clip.id}'", f"path '{clip.path.resolve()}'"):
             if key in lines:
-                raise UserError(f"{table} line {line}: the {key} is also in line {lines[key]}")
+                raise _wrong(f"{table} line {line}: the {key} is also in line {lines[key]}")
             lines[key] = line
         if (first := speakers.setdefault(clip.speaker.lower(), clip.speaker)) != clip.speaker:
-            raise UserError(
+            raise _wrong(
                 f"{table} line {line}: speaker '{clip.speaker}' is '{first}' in an earlier line; use one spelling"
             )
         yield clip
     if not lines:
-        raise UserError(f"{table}: there is no row below the header")
+        raise _wrong(f"{table}: there is no row below the header")
+
+
+def _wrong(message: str) -> UserError:
+    """Returns the error; cells may have line breaks and characters that change the terminal."""
+    return UserError(shortened(printable(message), 1_000))
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -64,40 +70,38 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
             for name in NEEDED:
                 if name not in columns:
                     listed = ", ".join(filter(None, columns)) or "none"
-                    raise UserError(f"{table} line 1: there is no column '{name}'; the columns are: {listed}")
+                    raise _wrong(f"{table} line 1: there is no column '{name}'; the columns are: {listed}")
             if repeated := next((name for name in columns if name and columns.count(name) > 1), ""):
-                raise UserError(f"{table} line 1: the column '{repeated}' occurs twice")
+                raise _wrong(f"{table} line 1: the column '{repeated}' occurs twice")
             reader = csv.reader(file, delimiter=delimiter)
             for cells in reader:
                 line = 1 + reader.line_num
                 if not any(cell.strip() for cell in cells):
                     continue
                 if len(cells) != len(columns):
-                    raise UserError(f"{table} line {line}: {len(cells)} cells, but {len(columns)} columns")
+                    raise _wrong(f"{table} line {line}: {len(cells)} cells, but {len(columns)} columns")
                 yield line, dict(zip(columns, (cell.strip() for cell in cells), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: this is not a CSV table in UTF-8 ({error})") from None
+        raise _wrong(f"{table}: this is not a CSV table in UTF-8 ({error})") from None
 
 
 def _clip(table: Path, line: int, row: dict[str, str]) -> Clip:
     for name in NEEDED:
         if not row[name]:
-            raise UserError(f"{table} line {line}: no {name}")
+            raise _wrong(f"{table} line {line}: no {name}")
     emotion, sex, corpus = row["emotion"].lower(), row.get("sex", "").lower(), row.get("corpus") or "table"
     if emotion not in EMOTIONS:
-        raise UserError(f"{table} line {line}: unknown emotion '{row['emotion']}'{nearest(emotion, EMOTIONS)}")
+        raise _wrong(
+            f"{table} line {line}: unknown emotion '{shortened(row['emotion'])}'{nearest(emotion, EMOTIONS)}"
+        )
     if sex not in SEX:
-        raise UserError(f"{table} line {line}: unknown sex '{row['sex']}'; use female or male")
+        raise _wrong(f"{table} line {line}: unknown sex '{shortened(row['sex'])}'; use female or male")
     written = Path(row["path"].replace("\\", "/"))  # a table from Windows
-    path = table.parent / written.expanduser()
-    try:
-        exists = path.is_file()
-    except OSError:  # the text is too long for a path: the row's columns are shifted
-        exists = False
-    if not exists:
-        raise UserError(f"{table} line {line}: there is no file '{str(path)[:120]}'")
+    path = table.parent / at_home(written)
+    if not is_file(path):  # perhaps a long text, because the row's columns are shifted
+        raise _wrong(f"{table} line {line}: there is no file '{shortened(str(path), 120)}'")
     if path.suffix.lower() not in DECODED:
-        raise UserError(f"{table} line {line}: '{written}' has none of the formats {', '.join(sorted(DECODED))}")
+        raise _wrong(f"{table} line {line}: '{written}' has none of the formats {', '.join(sorted(DECODED))}")
     return Clip(
         id=row.get("id") or written.with_suffix("").as_posix(),
         path=path,

@@ -5,7 +5,10 @@ Trimming comes before resampling, because this saves work.
 """
 
 import math
+import os
 import re
+import stat
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -15,9 +18,13 @@ import soxr
 from numpy.typing import NDArray
 
 from emotion_lightning.config.schema import Audio
+from emotion_lightning.data import ogg
 
 Waveform = NDArray[np.float32]
 
+RATES = range(1_000, 768_001)  # Hz; a damaged header says 1 Hz, and resampling would make hours of it
+MOST_SAMPLES = 2**27  # of all channels, decoded at once: 512 MB, 46 minutes in mono at 48 kHz
+LOUDEST = 100.0  # on a scale from -1 to 1; recorders of 32-bit floats go above 1, and a file of integers has 32768
 SILENT_PEAK = 1e-4  # -80 dBFS; the quietest clip of RAVDESS (-64 dBFS RMS) peaks far above
 
 SHORTENED = re.compile(
@@ -29,6 +36,15 @@ STREAMED = (
 LONGEST = 2**40  # samples; libsndfile gives 2⁶³ - 1 for a streamed FLAC, whose header says "unknown"
 
 
+class _Bytes(BytesIO):
+    """Bytes in which libsndfile may seek to before the start, as a damaged header makes it; a file ignores that, too."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with suppress(ValueError):
+            return super().seek(offset, whence)
+        return self.tell()
+
+
 class BadClip(Exception):
     """Raised for a file that cannot be used as a clip. The message is the reason."""
 
@@ -37,8 +53,9 @@ def decode(path: Path) -> tuple[Waveform, int]:
     """Returns the waveform (samples,), mono in -1…1 without DC, and its rate in Hz.
 
     Raises:
-        BadClip: the file is missing, not audio, truncated, silent or empty, or has samples that are not numbers.
+        BadClip: the file is missing, not audio, truncated, silent, empty or too long, or has samples that are not numbers.
     """
+    require_file(path)
     samples, rate = _read(path)
     return mono(samples), rate
 
@@ -49,7 +66,7 @@ def decode_bytes(content: bytes, longest: float) -> tuple[Waveform, int]:
     Raises:
         BadClip: as in `decode`, or the file lasts longer.
     """
-    samples, rate = _read(BytesIO(content), longest)
+    samples, rate = _read(_Bytes(content), longest)
     return mono(samples), rate
 
 
@@ -57,18 +74,25 @@ def mono(samples: Waveform) -> Waveform:
     """Averages the channels of (samples, channels) to (samples,) without DC.
 
     Raises:
-        BadClip: there is no sample or no sound, or a sample is not a number.
+        BadClip: there is no sample or no sound, or a sample is not a number or far too large.
     """
     if len(samples) == 0:
         raise BadClip("no samples")
+    require_numbers(samples)
     wave = downmix(samples)
-    mean = wave.mean()
-    if not np.isfinite(mean):  # one NaN or infinite sample is enough
-        raise BadClip("samples that are not numbers (NaN or infinite)")
-    wave = wave - mean
+    wave = wave - wave.mean()
     if (peak := float(max(wave.max(), -wave.min()))) < SILENT_PEAK:
         raise BadClip(f"silent (peak {20 * np.log10(max(peak, 1e-9)):.0f} dBFS)")
     return wave
+
+
+def require_numbers(samples: Waveform) -> None:
+    """Raises BadClip for samples (N, channels) of which one is not a number or far above full scale."""
+    peak = max(samples.max(), -samples.min())
+    if not np.isfinite(peak):  # one NaN or infinite sample is enough
+        raise BadClip("samples that are not numbers (NaN or infinite)")
+    if peak > LOUDEST:
+        raise BadClip(f"samples up to {peak:.3g}, where full scale is 1; normalise it")
 
 
 def downmix(samples: Waveform) -> Waveform:
@@ -82,20 +106,41 @@ def downmix(samples: Waveform) -> Waveform:
 def _read(source: Path | BytesIO, longest: float = math.inf) -> tuple[Waveform, int]:
     """Returns the waveform (samples, channels) and its rate in Hz. Refuses a file that is shorter than its header says."""
     try:
-        with soundfile.SoundFile(source) as file:
-            require_whole(file, longest)
-            samples = file.read(dtype="float32", always_2d=True)
+        with opened(source) as file:
+            require_whole(file, source, longest)
+            if file.frames * file.channels > MOST_SAMPLES:
+                raise BadClip(f"too long ({file.frames / file.samplerate:.0f} s in {file.channels} channels); cut it")
+            samples = file.read(file.frames, dtype="float32", always_2d=True)  # some codecs cannot seek
     except (soundfile.LibsndfileError, OSError) as error:
-        size = _size(source)
-        reason = getattr(error, "error_string", str(error))
-        raise BadClip("missing" if size is None else "empty file" if size == 0 else f"corrupt ({reason})") from None
+        raise BadClip(
+            "empty file" if not _size(source) else f"corrupt ({getattr(error, 'error_string', error)})"
+        ) from None
     if len(samples) < file.frames:
         raise BadClip(f"truncated ({len(samples)} of {file.frames} samples)")
     return samples, file.samplerate
 
 
-def require_whole(file: soundfile.SoundFile, longest: float = math.inf) -> None:
-    """Raises BadClip for an open file that is shorter than its header says, or lasts more than `longest` seconds."""
+def opened(source: Path | BytesIO) -> soundfile.SoundFile:
+    """Opens a file; its name goes to libsndfile as bytes, because it need not be UTF-8."""
+    return soundfile.SoundFile(os.fsencode(source) if isinstance(source, Path) else source)
+
+
+def require_file(path: Path) -> None:
+    """Raises BadClip for a missing file, and for a folder, pipe or device: reading these may never end."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise BadClip("missing") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        raise BadClip(f"it cannot be opened ({getattr(error, 'strerror', error)})") from None
+    if not stat.S_ISREG(mode):
+        raise BadClip("not a file")
+
+
+def require_whole(file: soundfile.SoundFile, source: Path | BytesIO, longest: float = math.inf) -> None:
+    """Raises BadClip for an open file with an impossible header, one that is not whole, or one of more than `longest` s."""
+    if file.samplerate not in RATES:
+        raise BadClip(f"a rate of {file.samplerate} Hz; {RATES[0]} to {RATES[-1]} are possible")
     if file.frames > LONGEST:
         raise BadClip("its header has no length; re-encode it")
     if file.frames > longest * file.samplerate:
@@ -103,13 +148,16 @@ def require_whole(file: soundfile.SoundFile, longest: float = math.inf) -> None:
     shortened = SHORTENED.search(file.extra_info)  # libsndfile accepts a truncated WAV
     if shortened and int(shortened[2]) < int(shortened[1]) < STREAMED:
         raise BadClip(f"truncated ({shortened[2]} of {shortened[1]} bytes)")
+    if file.format == "OGG" and (fault := ogg.damage(BytesIO(_content(source)))):
+        raise BadClip(fault)
 
 
-def _size(source: Path | BytesIO) -> int | None:
-    """Returns the bytes of a file, None for a missing one."""
-    if isinstance(source, BytesIO):
-        return source.getbuffer().nbytes
-    return source.stat().st_size if source.exists() else None
+def _size(source: Path | BytesIO) -> int:
+    return source.getbuffer().nbytes if isinstance(source, BytesIO) else source.stat().st_size
+
+
+def _content(source: Path | BytesIO) -> bytes:
+    return source.getvalue() if isinstance(source, BytesIO) else source.read_bytes()
 
 
 def trim(wave: Waveform, top_db: float, frame: int = 2048, hop: int = 512) -> Waveform:

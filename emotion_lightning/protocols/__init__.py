@@ -21,7 +21,7 @@ from emotion_lightning.corpora import Clip
 from emotion_lightning.errors import UserError, nearest
 
 SPLITS = ("train", "val", "test")
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 @dataclass(frozen=True)

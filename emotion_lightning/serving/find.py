@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from emotion_lightning.config import yaml_file
+from emotion_lightning.config.paths import at_home
 from emotion_lightning.errors import UserError
 from emotion_lightning.serving.package import ABOUT
 from emotion_lightning.tracking import store
@@ -44,7 +45,7 @@ def package_folder(run: str | None = None, model: str | None = None) -> Path:
         raise UserError("RUN or MODEL: one of them is needed: the id of a run, or a folder or a registered name")
     if run:
         return _in_mlflow_model(_download(f"models:/{logged_model(kept.find(run))}"))
-    folder = Path(str(model)).expanduser()
+    folder = at_home(Path(str(model)))
     return _in_folder(folder) if folder.is_dir() else _in_mlflow_model(_download(_registered(str(model))))
 
 

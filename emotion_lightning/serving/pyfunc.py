@@ -18,7 +18,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from emotion_lightning.data.audio import BadClip, Waveform, decode, decode_bytes
+from emotion_lightning.data.audio import RATES, BadClip, Waveform, decode, decode_bytes
 from emotion_lightning.serving import package
 from emotion_lightning.serving.recogniser import Recognition, decodable
 
@@ -92,8 +92,8 @@ def _array(samples: Any, rate: int) -> tuple[Waveform, int]:
 def _rate(rate: Any) -> int:
     if rate is None or pd.isna(rate):
         raise ValueError("rate is missing: the sample rate of `samples` in Hz")
-    if not 1_000 <= rate <= 768_000:
-        raise ValueError(f"a rate of {rate:g} Hz; 1000 to 768000 are possible")
+    if not RATES[0] <= rate <= RATES[-1]:
+        raise ValueError(f"a rate of {rate:g} Hz; {RATES[0]} to {RATES[-1]} are possible")
     return int(rate)
 
 

@@ -1,6 +1,5 @@
 """Recogniser: a trained model with its calibration, for recordings of any rate and length."""
 
-import math
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -211,8 +210,9 @@ def decodable(path: Path) -> Iterator[Path]:
     """Gives a file that libsndfile reads: the file itself, or what ffmpeg makes of a format such as m4a.
 
     Raises:
-        BadClip: ffmpeg is needed and is not installed, or cannot decode the file.
+        BadClip: it is no file, or ffmpeg is needed and is not installed, or cannot decode it.
     """
+    audio.require_file(path)
     if path.suffix.lower() not in OTHER_FORMATS:
         yield path
         return
@@ -236,7 +236,7 @@ def decodable(path: Path) -> Iterator[Path]:
 def header_seconds(path: Path) -> float:
     """Returns the length that the header says, 0 where it says none: then decoding finds the fault."""
     try:
-        info = soundfile.info(path)
+        with audio.opened(path) as file:
+            return float(file.frames / file.samplerate)
     except (soundfile.LibsndfileError, OSError):
         return 0.0
-    return info.frames / info.samplerate if info.samplerate and math.isfinite(info.frames) else 0.0

@@ -197,8 +197,9 @@ def _shortened(send: Send) -> Send:
 
 
 def reason(body: bytes) -> str:
-    """Returns what is wrong with a request from the body of MLflow's answer."""
+    """Returns in one line what is wrong with a request, from the body of MLflow's answer, which may repeat the request."""
     text = body.decode("utf-8", "replace")
     with suppress(ValueError, KeyError, TypeError):
         text = json.loads(text)["message"]
-    return re.sub(r"^Failed to predict data .*\nError: ", "", text, flags=re.DOTALL)[:1000]
+    text = re.sub(r"^Failed to predict data .*\nError: ", "", text, flags=re.DOTALL)
+    return " ".join(re.sub(r"\nInput: .*", "", text, flags=re.DOTALL).split())[:1000]

@@ -35,7 +35,8 @@ def draw(segments: Sequence[Segment], seconds: float, title: str) -> Figure:
             color=COLOURS[row % len(COLOURS)],
             alpha=[0.25 + 0.75 * s.confidence for s in own],
         )
-    axes.set(xlim=(0, seconds), ylim=(len(emotions) - 0.5, -0.5), xlabel="seconds", title=title)
+    axes.set(xlim=(0, seconds), ylim=(len(emotions) - 0.5, -0.5), xlabel="seconds")
+    axes.set_title(title, parse_math=False)  # the name of a file may contain $
     axes.set_yticks(range(len(emotions)), emotions)
     axes.grid(axis="x", alpha=0.3)
     return figure

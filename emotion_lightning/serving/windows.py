@@ -14,11 +14,12 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from emotion_lightning.data.audio import BadClip, Waveform, downmix, require_whole
+from emotion_lightning.data.audio import BadClip, Waveform, downmix, opened, require_numbers, require_whole
 
 UNCERTAIN = "uncertain"
 """The answer where no emotion is probable enough."""
 BLOCK_SECONDS = 30
+BLOCK_SAMPLES = 2**24  # of all channels, of a file with many channels or a high rate
 QUIET_DB = 40.0
 """A window that is so far below the loudest one counts as silence: a pause between sentences has no emotion."""
 
@@ -37,15 +38,18 @@ def blocks(path: Path, rate: int) -> Iterator[Waveform]:
     """Yields the recording as consecutive mono waveforms (samples,) at `rate` Hz.
 
     Raises:
-        BadClip: the file cannot be decoded, or ends before its header says.
+        BadClip: the file cannot be decoded, ends before its header says, or has samples that are not numbers.
     """
     try:
-        with soundfile.SoundFile(path) as file:
-            require_whole(file)
+        with opened(path) as file:
+            require_whole(file, path)
             resample = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
+            size = min(BLOCK_SECONDS * file.samplerate, BLOCK_SAMPLES // file.channels)
             read = 0
-            for block in file.blocks(BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True):
+            # not file.blocks, which yields the block before once more where a file ends early
+            while len(block := file.read(size, dtype="float32", always_2d=True)):
                 read += len(block)
+                require_numbers(block)
                 yield resample.resample_chunk(downmix(block), last=False)
             if read < file.frames:
                 raise BadClip(f"truncated ({read} of {file.frames} samples)")

@@ -24,8 +24,9 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts, ranks
+from emotion_lightning.config.paths import is_file
 from emotion_lightning.config.schema import Args, Experiment, Settings
-from emotion_lightning.errors import UserError, nearest
+from emotion_lightning.errors import UserError, nearest, printable, shortened
 
 
 def _numbers_or_count(value: Any) -> Any:
@@ -112,14 +113,15 @@ def load(name: str) -> Study:
     Raises: UserError for a study that is missing or not valid.
     """
     file = Path(name) if name.endswith((".yaml", ".yml")) else None
-    file = file or next((f for folder in folders() if (f := folder / f"{name}.yaml").is_file()), None)
-    if file is None or not file.is_file():
-        raise UserError(f"no study named '{name}'{nearest(name, names())}")
+    file = file or next((f for folder in folders() if is_file(f := folder / f"{name}.yaml")), None)
+    if file is None or not is_file(file):
+        raise UserError(f"no study named '{shortened(printable(name))}'{nearest(name, names())}")
     study = settings.validate(Study, {**settings.read(file), "name": file.stem}, file)
     for name in (study.name, *study.arms):
         if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
             raise UserError(
-                f"{file}: '{name}': the name of a study or an arm has only letters, digits, _ - . (see `label`)"
+                f"{file}: '{shortened(printable(name))}': the name of a study or an arm has only letters, digits, _ - . "
+                "(see `label`)"
             )
     for arm, chosen in study.arms.items():
         if chosen.against and chosen.against not in study.arms:
@@ -207,7 +209,10 @@ def _by_arm(study: Study, overrides: Iterable[str]) -> dict[str, list[str]]:
 def _cells(study: Study, arm: str, protocol: str, overrides: list[str]) -> Iterator[Cell]:
     chosen, runs = study.arms[arm], study.arms[arm].protocols.get(protocol, study.protocols[protocol])
     name, where = chosen.experiment or arm, f"study {study.name}, arm {arm}"
-    known = parts.arguments("protocols", protocol).model_fields
+    try:
+        known = parts.arguments("protocols", protocol).model_fields
+    except UserError as error:
+        raise UserError(printable(f"study {study.name}: protocols: {error}")) from None
     if runs.folds is not None and "fold" not in known:
         raise UserError(f"study {study.name}: protocols.{protocol}.folds: the protocol has no folds")
     whole = runs.folds if isinstance(runs.folds, int) else study.protocols[protocol].folds

@@ -37,7 +37,10 @@ def build_data(experiment: Experiment, console: Console) -> EmotionData:
         return track(items, title, count, console=console, transient=True, disable=not console.is_terminal)
 
     data = EmotionData(experiment, with_progress_bar)
-    data.setup()
+    try:
+        data.setup()
+    except RuntimeError as error:  # torch's, of a size that is too large or too small
+        raise UserError(f"features: {parts.fault('features', experiment.features.name, error)}") from error
     for note in data.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)  # file names may contain [brackets]
     if len(data.classes) < 2:
@@ -63,11 +66,16 @@ def build_model(data: EmotionData) -> Model:
         )
     channels, bands, frames = presented.shape[1:]
     shape = (channels, bands, frames)
-    model = parts.entry("models", experiment.model.name)(shape, len(data.classes), **experiment.model.args)
+    try:
+        model = parts.entry("models", experiment.model.name)(shape, len(data.classes), **experiment.model.args)
+        if isinstance(model, Network):
+            _require_logits(model, presented, first.valid, len(data.classes), experiment.model.name)
+    except (RuntimeError, MemoryError) as error:  # of a layer that the feature is too small for
+        fault = parts.fault("models", experiment.model.name, error)
+        raise UserError(f"model: {fault} (the feature has {bands} bands and {frames} frames)") from error
     if not isinstance(model, Network):
         _require_classifier(model, experiment.model.name)
         return EmotionEstimator(experiment, data.feature, model, data.classes)
-    _require_logits(model, presented, first.valid, len(data.classes), experiment.model.name)
     classifier = EmotionClassifier(experiment, data.feature, model, shape, data.classes)
     classifier.learn_from(data)
     return classifier
