@@ -551,7 +551,7 @@ def _commands(setting: Setting) -> Row:
 
 def _command_fault(folder: Path, words: Sequence[str]) -> str:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MLFLOW_TRACKING_URI": "", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "emotion_lightning", *map(os.fsencode, words)]
+    command: list[str | bytes] = [sys.executable, "-m", "emotion_lightning", *map(os.fsencode, words)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300, check=False)
     said = done.stderr.decode(errors="replace")
     if done.returncode != 2 or "Traceback" in said or not said.startswith("error: "):

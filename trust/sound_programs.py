@@ -33,7 +33,11 @@ def _command(model: Path, folder: Path, out: Path, *more: str) -> tuple[list[dic
     command = [sys.executable, "-m", "emotion_lightning", "predict", str(folder), "--model", str(model)]
     done = subprocess.run(
         [*command, "--out", str(out), *more],
-        **{"cwd": out.parent, "env": _environment(), "capture_output": True, "timeout": 900, "check": False},
+        cwd=out.parent,
+        env=_environment(),
+        capture_output=True,
+        timeout=900,
+        check=False,
         text=True,
         errors="replace",
     )
