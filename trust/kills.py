@@ -52,7 +52,9 @@ def rows(setting: Setting) -> Iterator[Row]:
         if case.reference not in unbroken:
             unbroken[case.reference] = _unbroken(case, setting.work / f"unbroken-{number}", cache)
         whole, duration = unbroken[case.reference]
-        drawn = moments.draw(chance, setting.times(case.times), whole.parent / f"{whole.name}.log", case.wanted, duration)
+        drawn = moments.draw(
+            chance, setting.times(case.times), whole.parent / f"{whole.name}.log", case.wanted, duration
+        )
         faults, hits = [], 0
         for index, moment in enumerate(drawn):
             folder = case.make(setting.work / f"{number}-{index}", cache)
@@ -233,11 +235,16 @@ def equal_runs(folder: Path, whole: Path) -> Iterator[str]:
         yield f"other figures: {different[:3]}" if different else "figures are there twice"
     if (ours := _logged(folder)) != (theirs := _logged(whole)):
         yield f"other epochs: {sorted(set(ours) ^ set(theirs))[:2]}"
-    for table in ("inputs", "logged_models", "params"):
-        counts = [places.rows(place, f"SELECT COUNT(*) FROM {table}")[0][0] for place in (folder, whole)]
+    for counted in (
+        "inputs WHERE destination_type = 'RUN'",
+        "logged_models WHERE lifecycle_stage = 'active'",
+        "params",
+    ):
+        counts = [places.rows(place, f"SELECT COUNT(*) FROM {counted}")[0][0] for place in (folder, whole)]
         if counts[0] != counts[1]:
-            yield f"{counts[0]} {table}, not {counts[1]}"
-    if unready := places.rows(folder, "SELECT model_id FROM logged_models WHERE status != 2"):
+            yield f"{counts[0]} {counted.partition(' ')[0]}, not {counts[1]}"
+    live = "SELECT model_id FROM logged_models WHERE lifecycle_stage = 'active' AND status != 2"
+    if unready := places.rows(folder, live):
         yield f"models that are not ready: {len(unready)}"
     if (ours_files := _artifacts(folder)) != (theirs_files := _artifacts(whole)):
         yield f"other artifacts: {sorted((ours_files - theirs_files) + (theirs_files - ours_files))[:3]}"
@@ -253,8 +260,8 @@ def _artifacts(folder: Path) -> Counter[str]:
     """Returns the names of all artifacts, with the digests of the tables."""
     found = Counter[str]()
     for name, digest in places.files(folder / "mlruns" / "artifacts").items():
-        if name.endswith("registered_model_meta"):  # MLflow writes it when a model is read
-            continue
+        if name.endswith("registered_model_meta") or ".artifact.uploading." in name:
+            continue  # written when a model is read; left by a kill amid a copy, which MLflow never shows
         plain = moments.NUMBERS.sub("*", name)
         found[f"{plain} {digest}" if name.endswith("predictions.csv") else plain] += 1
     return found
@@ -276,7 +283,11 @@ def equal_studies(folder: Path, whole: Path) -> Iterator[str]:
     own = "SELECT status FROM runs JOIN tags USING (run_uuid) WHERE key = 'kind' AND tags.value = 'study'"
     if (status := places.rows(folder, own)) != [("FINISHED",)]:
         yield f"the study's own run: {status}"
-    logged = {name.rpartition("/")[2]: digest for name, digest in places.files(folder / "mlruns").items() if "/report/" in name}
+    logged = {
+        name.rpartition("/")[2]: digest
+        for name, digest in places.files(folder / "mlruns").items()
+        if "/report/" in name
+    }
     if logged != {name.rpartition("/")[2]: digest for name, digest in ours.items()}:
         yield "the logged report is not that of reports/"
 
@@ -305,7 +316,11 @@ def equal_searches(folder: Path, whole: Path) -> Iterator[str]:
     count = f"SELECT COUNT(*) FROM params WHERE run_uuid IN (SELECT run_uuid {own})"
     if places.rows(folder, count) != places.rows(whole, count):
         yield "the search's own run lacks settings"
-    texts = [(place / "experiments" / f"{name}_tuned.yaml") for place in (folder, whole) for name in ("network", "estimator")]
+    texts = [
+        (place / "experiments" / f"{name}_tuned.yaml")
+        for place in (folder, whole)
+        for name in ("network", "estimator")
+    ]
     read = [yaml.safe_load(file.read_text()) for file in texts if file.exists()]
     if len(read) != 2 or read[0] != read[1]:
         yield f"another experiment file: {read}"

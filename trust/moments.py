@@ -18,6 +18,8 @@ from typing import Any
 SOON = 0.02  # s; a kill at a write comes up to so much later, amid the write or after it
 NUMBERS = re.compile(r"[0-9a-f]{32}|m-[0-9a-f]{32}|[0-9a-f]{12,16}|(?<=tmp)[a-z0-9_]{8}|(?<=pymp-)[a-z0-9_]{8}")
 
+CODE = re.compile("/code/.*")  # our own code in a logged model: hundreds of files
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -83,7 +85,8 @@ class Watch:
             return
         place = os.path.abspath(os.fsdecode(path))
         if place.startswith(f"{self.root}/"):
-            on_write(f"{event.removeprefix('os.')} {NUMBERS.sub('*', place.removeprefix(f'{self.root}/'))}")
+            name = NUMBERS.sub("*", place.removeprefix(f"{self.root}/"))
+            on_write(f"{event.removeprefix('os.')} {CODE.sub('/code/*', name)}")
 
 
 def _kill_in(seconds: float) -> None:
@@ -107,5 +110,6 @@ def draw(chance: Random, number: int, log: Path, wanted: str, duration: float) -
     chance.shuffle(names)
     chosen = [names[i % len(names)] for i in range(number)]
     return [
-        Moment(chance.choice((0.0, chance.uniform(0, SOON))), name, chance.randint(1, counts[name])) for name in chosen
+        Moment(chance.choice((0.0, chance.uniform(0, SOON))), name, chance.randint(1, counts[name]))
+        for name in chosen
     ]

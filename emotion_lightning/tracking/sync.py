@@ -63,8 +63,11 @@ class Replica:
             sent = self._copy_values(run)
             self._copy_inputs(run, sent)
             self._copy_files(self._folder(run.info.artifact_uri, run.info.experiment_id, artifacts), sent)
+            models = self.source.search_logged_models([run.info.experiment_id], f"source_run_id = '{self.source_id}'")
+            known = {model.model_id for model in models}  # the run also names those that were deleted
             for output in run.outputs.model_outputs if run.outputs else ():
-                self._copy_model(output, sent, artifacts)
+                if output.model_id in known:
+                    self._copy_model(output, sent, artifacts)
         except BaseException:
             self.sent = None
             raise
