@@ -1,7 +1,7 @@
 """Starts commands as forks of a process that has imported torch, Lightning and MLflow: about 5 s less for each start.
 
-The tests use it too. Commands that start ranks need a process of their own, because Lightning reads their variables when it is imported, and
-starts a second rank by the command line of its process.
+The tests use it too. Commands that start ranks need a process of their own, because Lightning reads their variables when it
+is imported, and starts a second rank by the command line of its process.
 """
 
 import functools
@@ -21,7 +21,7 @@ from emotion_lightning.tracking import store
 REPOSITORY = Path(__file__).parent.parent
 
 # emotion_lightning itself is first and only its __init__: it sets variables that the libraries read at import
-LIBRARIES = (
+LIBRARIES: tuple[str, ...] = (
     "emotion_lightning",
     "torch",
     "torchaudio",

@@ -119,7 +119,7 @@ class Broken:
         yield from half_files(self.folder, self.whole)
         ended(self.folder, "prune")  # a command that looks at the store
         for run, status in places.runs(self.folder).items():
-            if status == "RUNNING" or run in killed and status != "KILLED":
+            if status == "RUNNING" or (run in killed and status != "KILLED"):
                 yield f"run {run[:8]} is {status} after the kill"
         yield from half_models(self.folder, self.whole)
         ended(self.folder, *self._again())
@@ -233,8 +233,8 @@ def equal_runs(folder: Path, whole: Path) -> Iterator[str]:
         ours, theirs = dict(places.figures(folder)), dict(places.figures(whole))
         different = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
         yield f"other figures: {different[:3]}" if different else "figures are there twice"
-    if (ours := _logged(folder)) != (theirs := _logged(whole)):
-        yield f"other epochs: {sorted(set(ours) ^ set(theirs))[:2]}"
+    if _logged(folder) != _logged(whole):
+        yield f"other epochs: {sorted(set(_logged(folder)) ^ set(_logged(whole)))[:2]}"
     for counted in (
         "inputs WHERE destination_type = 'RUN'",
         "logged_models WHERE lifecycle_stage = 'active'",
@@ -345,17 +345,26 @@ def _own_cache(folder: Path, cache: Path) -> Path:
     return places.make(folder)
 
 
+STORE = r"mlruns/[^/]*$|CREATE|ALTER|INSERT (exp|alembic)"
+CHECKPOINTS = r"checkpoints/\*/(best|last|.*\.part)|checkpoints/?\*?$"
+TRAIN, ESTIMATE, STUDY, REPORT = (
+    ("train", "network"),
+    ("train", "estimator"),
+    ("study", "demo_study"),
+    ("report", "demo_study"),
+)
+TUNE, SEARCH = (("tune", name, "--trials", str(TRIALS)) for name in ("network", "estimator"))
 CASES = (
-    Case("the first run in a folder: its store is made", 5, ("train", "estimator"), r"mlruns/[^/]*$|CREATE|ALTER|INSERT (exp|alembic)", equal_runs, _fresh),
-    Case("caching: voices, waveforms, features", 8, ("train", "estimator"), r" \.cache", equal_caches, _own_cache),
-    Case("training, at any time", 6, ("train", "network"), "", equal_runs),
-    Case("checkpoints", 8, ("train", "network"), r"checkpoints/\*/(best|last|.*\.part)|checkpoints/?\*?$", equal_runs),
-    Case("logging to MLflow", 10, ("train", "network"), r"sql|commit|artifacts/\*", equal_runs),
-    Case("the model package", 6, ("train", "network"), r"package|models/|logged_model", equal_runs),
-    Case("an estimator", 5, ("train", "estimator"), r"mlruns|sql|commit", equal_runs),
-    Case("a study, at any time", 5, ("study", "demo_study"), "", equal_studies),
-    Case("a study's own run and report", 5, ("study", "demo_study"), r"mlruns|reports|sql|commit", equal_studies),
-    Case("tuning, at any time", 3, ("tune", "network", "--trials", str(TRIALS)), "", equal_searches),
-    Case("trials, their runs and the result", 8, ("tune", "estimator", "--trials", str(TRIALS)), r"mlruns|experiments|sql|commit", equal_searches),
-    Case("report", 5, ("report", "demo_study"), r"reports|artifacts|sql|commit", equal_studies, _finished_study),
-)  # fmt: skip
+    Case("the first run in a folder, which makes its store", 5, ESTIMATE, STORE, equal_runs, _fresh),
+    Case("caching: voices, waveforms, features", 8, ESTIMATE, r" \.cache", equal_caches, _own_cache),
+    Case("training, at any time", 6, TRAIN, "", equal_runs),
+    Case("checkpoints", 8, TRAIN, CHECKPOINTS, equal_runs),
+    Case("logging to MLflow", 10, TRAIN, r"sql|commit|artifacts/\*", equal_runs),
+    Case("the model package", 6, TRAIN, r"package|models/|logged_model", equal_runs),
+    Case("an estimator", 5, ESTIMATE, r"mlruns|sql|commit", equal_runs),
+    Case("a study, at any time", 5, STUDY, "", equal_studies),
+    Case("a study's own run and report", 5, STUDY, r"mlruns|reports|sql|commit", equal_studies),
+    Case("tuning, at any time", 3, TUNE, "", equal_searches),
+    Case("trials, their runs and the result", 8, SEARCH, r"mlruns|experiments|sql|commit", equal_searches),
+    Case("report", 5, REPORT, r"reports|artifacts|sql|commit", equal_studies, _finished_study),
+)

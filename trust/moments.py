@@ -83,7 +83,7 @@ class Watch:
             path = arguments[1 if event == "os.rename" else 0]
         else:
             return
-        place = os.path.abspath(os.fsdecode(path))
+        place = str(Path(os.fsdecode(path)).absolute())
         if place.startswith(f"{self.root}/"):
             name = NUMBERS.sub("*", place.removeprefix(f"{self.root}/"))
             on_write(f"{event.removeprefix('os.')} {CODE.sub('/code/*', name)}")

@@ -48,8 +48,9 @@ def log_model(data: EmotionData, audit: Audit, fitted: Fitted, result: RunResult
 
 def _has_model() -> bool:
     """Returns whether an earlier start of the present run has logged its model; deletes one that a kill has left in part."""
-    client, run = MlflowClient(), mlflow.active_run().info
-    models = client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
+    client, run = MlflowClient(), mlflow.active_run()
+    assert run
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
     for model in models:
         if model.status != "READY":
             client.delete_logged_model(model.model_id)
