@@ -223,7 +223,6 @@ def _remove(folder: Path, client: MlflowClient, lock: FileLock) -> None:
     client._tracking_client.store.engine.dispose()  # otherwise each run of a study leaves files open
     # in one step: of a folder that a kill had removed in part, the next start would send what is left as the run
     gone = folder.with_name(f".{folder.name}.sent")
-    shutil.rmtree(gone, ignore_errors=True)
     folder.rename(gone)
     shutil.rmtree(gone)
     lock.release()
