@@ -118,7 +118,7 @@ def write_plan(client: MlflowClient, parent_id: str, plan: Plan) -> None:
 def read_plan(client: MlflowClient, name: str) -> tuple[Run, Plan]:
     """Returns the study's own run and the plan in it.
 
-    Raises: UserError where no study of that name has been run.
+    Raises: UserError where no study of that name has been run, or where it was killed before it had written its plan.
     """
     if (run := find_parent(client, name)) is None:
         known = {r.data.tags.get("study", "") for r in store.runs(client, "tags.kind = 'study'")}
@@ -126,8 +126,17 @@ def read_plan(client: MlflowClient, name: str) -> tuple[Run, Plan]:
             f"no study '{name}' has been run at {store.shown_uri()}{nearest(name, known)}"
             + ("" if known else f"; `make study STUDY={name}` runs it")
         )
+    if (plan := plan_of(client, run)) is None:
+        raise UserError(f"study {name} was killed before its first run; `make study STUDY={name}` runs it")
+    return run, plan
+
+
+def plan_of(client: MlflowClient, run: Run) -> Plan | None:
+    """Returns the plan in a study's own run; None where the study was killed before it had written it."""
+    if PLAN_FILE not in {file.path for file in client.list_artifacts(run.info.run_id)}:
+        return None
     file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=PLAN_FILE)
-    return run, Plan.model_validate_json(Path(file).read_text(encoding="utf-8"))
+    return Plan.model_validate_json(Path(file).read_text(encoding="utf-8"))
 
 
 def log_report(client: MlflowClient, parent_id: str, folder: Path, means: Mapping[str, float], note: str) -> None:
