@@ -173,32 +173,34 @@ def _cached(folder: Path) -> dict[str, str]:
 
 
 def half_models(folder: Path, whole: Path) -> Iterator[str]:
-    """Yields models that our commands read from a run and that are not those of the unbroken run."""
-    for run in places.runs(folder):
-        (good,) = list(places.runs(whole))[:1]
-        read, wanted = _read_in_a_fork(folder, run), _of_the_unbroken(whole, good)
-        for name, answer in read.items():
-            if answer != wanted[name] and not answer.startswith("refused: "):
-                yield f"half a model was read: {name} of run {run[:8]}: {answer}"
+    """Yields models that our commands read from a run and that are none of those of the unbroken command."""
+    good = set(_of_the_unbroken(whole).values())
+    for model, answer in _answers(folder).items():
+        if answer not in good and not answer.startswith("refused: "):
+            yield f"half a model was read: {model}: {answer[:200]}"
 
 
 @functools.cache
-def _of_the_unbroken(whole: Path, run: str) -> dict[str, str]:
-    return _read_in_a_fork(whole, run)
+def _of_the_unbroken(whole: Path) -> dict[str, str]:
+    return _answers(whole)
 
 
-def _read_in_a_fork(folder: Path, run: str) -> dict[str, str]:
+def _answers(folder: Path) -> dict[str, str]:
+    """Returns what each model of a folder answers, read in a process of its own, because that changes the folder.
+
+    Raises: RuntimeError where the process does not end well.
+    """
     file = folder / "read.json"
-    process = forked.fork_server().Process(target=_read, args=(folder, run, file))
+    process = forked.fork_server().Process(target=_read, args=(folder, list(places.runs(folder)), file))
     process.start()
     process.join(PATIENCE)
     if process.exitcode != 0:
-        raise RuntimeError(f"reading the models of run {run[:8]} ended with {process.exitcode}")
+        raise RuntimeError(f"reading the models ended with {process.exitcode}")
     return dict(json.loads(file.read_text()))
 
 
-def _read(folder: Path, run: str, output: Path) -> None:
-    """Reads the checkpoint and the package of a run as our commands do; writes what a model answers, or the refusal."""
+def _read(folder: Path, runs: list[str], output: Path) -> None:
+    """Reads the checkpoint and the package of runs as our commands do; writes what each answers, or the refusal."""
     os.chdir(folder)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     from emotion_lightning.errors import UserError
@@ -217,10 +219,10 @@ def _read(folder: Path, run: str, output: Path) -> None:
         except Exception as error:
             return f"{type(error).__name__}: {error}"
 
-    answers = {
-        "checkpoint": answer(lambda: kept.model(kept.find(run))),
-        "package": answer(lambda: package.read(package_folder(run=run)).model),
-    }
+    answers = {}
+    for run in runs:
+        answers[f"checkpoint of run {run[:8]}"] = answer(lambda run=run: kept.model(kept.find(run)))  # type: ignore[misc]
+        answers[f"package of run {run[:8]}"] = answer(lambda run=run: package.read(package_folder(run=run)).model)  # type: ignore[misc]
     output.write_text(json.dumps(answers))
 
 
@@ -286,7 +288,7 @@ def equal_studies(folder: Path, whole: Path) -> Iterator[str]:
     logged = {
         name.rpartition("/")[2]: digest
         for name, digest in places.files(folder / "mlruns").items()
-        if "/report/" in name
+        if "/artifacts/report/" in name
     }
     if logged != {name.rpartition("/")[2]: digest for name, digest in ours.items()}:
         yield "the logged report is not that of reports/"
