@@ -321,7 +321,7 @@ def equal_searches(folder: Path, whole: Path) -> Iterator[str]:
     texts = [
         (place / "experiments" / f"{name}_tuned.yaml")
         for place in (folder, whole)
-        for name in ("network", "estimator")
+        for name in ("searched", "estimator")
     ]
     read = [yaml.safe_load(file.read_text()) for file in texts if file.exists()]
     if len(read) != 2 or read[0] != read[1]:
@@ -355,7 +355,7 @@ TRAIN, ESTIMATE, STUDY, REPORT = (
     ("study", "demo_study"),
     ("report", "demo_study"),
 )
-TUNE, SEARCH = (("tune", name, "--trials", str(TRIALS)) for name in ("network", "estimator"))
+TUNE, SEARCH = (("tune", name, "--trials", str(TRIALS)) for name in ("searched", "estimator"))
 CASES = (
     Case("the first run in a folder, which makes its store", 5, ESTIMATE, STORE, equal_runs, _fresh),
     Case("caching: voices, waveforms, features", 8, ESTIMATE, r" \.cache", equal_caches, _own_cache),

@@ -19,6 +19,9 @@ NETWORK: dict[str, Any] = {
     "model": {"name": "small_cnn", "width": 8},
     "data": {"batch_size": 16, "samples": 2},
     "fit": {"stages": {"main": {"epochs": 4}}, "precision": "32", "gap_clips": 32},
+}
+SEARCHED = {
+    "base": "network",
     "search": {"model.width": [4, 8], "fit.stages.main.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
 }
 ESTIMATOR = {
@@ -36,14 +39,19 @@ TIMED = ("seconds", "clips_per_second", "system/")
 
 
 def make(folder: Path, cache: Path | None = None, store: bool = True) -> Path:
-    """Makes a working folder with the experiments `network` and `estimator` and the study `demo_study`.
+    """Makes a working folder with the experiments `network`, `searched` and `estimator` and the study `demo_study`.
 
     `cache` is the folder of the cache, `.cache` in the working folder if None; an empty store is there if `store`.
     """
     (folder / "experiments" / "studies").mkdir(parents=True)
     (folder / "tmp").mkdir()
     network = NETWORK if cache is None else NETWORK | {"data": {**NETWORK["data"], "cache": str(cache)}}
-    for name, tree in {"network": network, "estimator": ESTIMATOR, "studies/demo_study": STUDY}.items():
+    for name, tree in {
+        "network": network,
+        "searched": SEARCHED,
+        "estimator": ESTIMATOR,
+        "studies/demo_study": STUDY,
+    }.items():
         (folder / "experiments" / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     if store:
         forked.copy_ready_store(folder)
