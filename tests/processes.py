@@ -1,43 +1,20 @@
 """The command line in processes of its own, and what they leave in a folder's store."""
 
-import functools
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from forked import ForkedCommand
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from emotion_lightning.tracking import store
-
-REPOSITORY = Path(__file__).parent.parent
-
-
-@functools.cache
-def ready_store() -> "tempfile.TemporaryDirectory[str]":
-    """A folder with an empty store: MLflow takes seconds to make one."""
-    folder = tempfile.TemporaryDirectory()
-    store.make_local(Path(folder.name))
-    return folder
-
-
-def copy_ready_store(folder: Path) -> None:
-    """Gives the working folder an empty store of its own as mlruns/."""
-    shutil.copytree(ready_store().name, folder / "mlruns")
-
+from trust.forked import REPOSITORY as REPOSITORY
+from trust.forked import ForkedCommand, environment
+from trust.forked import copy_ready_store as copy_ready_store
+from trust.forked import start as start
 
 Command = subprocess.Popen[str] | ForkedCommand
-
-
-def start(folder: Path, *words: str, **variables: str) -> ForkedCommand:
-    """Starts `emotion-lightning <words>` in `folder` with these environment variables."""
-    return ForkedCommand(words, folder, environment(variables))
 
 
 def start_interpreter(
@@ -49,12 +26,6 @@ def start_interpreter(
     return subprocess.Popen(
         command, cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-
-
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables of this process, with others added; tests set MLFLOW_TRACKING_URI for this process only."""
-    inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    return {**inherited, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", **variables}
 
 
 def finished(process: Command, code: int = 0) -> str:

@@ -23,7 +23,7 @@ from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Args, Audio
 from emotion_lightning.corpora import Clip, ravdess
 from emotion_lightning.data import audio, cache
-from emotion_lightning.data.filesystem import Track
+from emotion_lightning.data.filesystem import Track, replacing
 from emotion_lightning.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -403,6 +403,22 @@ def test_a_build_killed_midway_leaves_nothing_half_valid(step: str, clips: list[
     torch.testing.assert_close(found.values, want.values, atol=0, rtol=0)
     torch.testing.assert_close(waves.batch(range(5)), want_waves.batch(range(5)), atol=0, rtol=0)
     assert not any(f.name.endswith(".part") for f in (tmp_path / "cache").iterdir())
+
+
+def test_a_file_is_replaced_in_one_step_or_stays(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    with replacing(file) as part:
+        part.write_text("first")
+        assert part.suffix == ".csv" and not file.exists()
+    with pytest.raises(OSError, match="disk"), replacing(file) as part:
+        part.write_text("sec")
+        assert file.read_text() == "first"
+        raise OSError("the disk is full")
+    assert file.read_text() == "first" and list(tmp_path.iterdir()) == [file]
+    (tmp_path / ".part-table.csv").write_text("left by a kill")
+    with replacing(file) as part:
+        part.write_text("second")
+    assert file.read_text() == "second" and list(tmp_path.iterdir()) == [file]
 
 
 def test_four_processes_at_once_build_one_cache(demo_data: Path, tmp_path: Path) -> None:

@@ -99,6 +99,15 @@ def test_old_runs_are_listed_and_only_yes_deletes_them_with_files_models_and_che
     assert model not in {m.model_id for m in place.client.search_logged_models([place.experiment])}
 
 
+def test_a_study_that_was_killed_before_it_had_a_plan_is_no_obstacle(place: Place) -> None:
+    parent = place.run(90, "KILLED", kind="study", study="begun")
+    assert "1 run" in place.prune(yes=False) and place.left() == {parent}
+    with pytest.raises(
+        UserError, match="study begun was killed before its first run; `make study STUDY=begun` runs it"
+    ):
+        state.read_plan(place.client, "begun")
+
+
 def test_the_age_is_in_days_or_hours(place: Place) -> None:
     old = place.run(0.3)
     place.run(0.6)

@@ -280,6 +280,19 @@ def test_the_report_is_whole_and_the_page_needs_no_other_file(filled: Path) -> N
     assert lines[0]["published"] == "0.5170" and "validation split" in lines[0]["published_differs"]
 
 
+def test_a_report_replaces_each_file_in_one_step(filled: Path) -> None:
+    for stem in ("before", "again"):
+        page.write("made_up", filled / stem)
+    (filled / "linked").mkdir()
+    for file in (filled / "before").iterdir():  # what a reader has open while the report is written again
+        os.link(file, filled / "linked" / file.name)
+        file.write_text("the reader's")
+    page.write("made_up", filled / "before")
+    for file in (filled / "linked").iterdir():
+        assert file.read_text() == "the reader's"
+        assert (filled / "before" / file.name).read_bytes() == (filled / "again" / file.name).read_bytes()
+
+
 def test_markdown_and_latex_hold_every_cell_and_escape_what_they_must(filled: Path) -> None:
     table = tables.main_table(rows(collect("made_up")))
     lines = formats.markdown(table).splitlines()

@@ -2,6 +2,8 @@
 
 import csv
 import os
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -244,6 +246,51 @@ def test_a_run_that_was_killed_before_it_had_its_params_goes_on(finished: RunRes
         client.log_param(other, "seed", "7")
         client.set_terminated(other, "KILLED")
         resume.check(small(demo_data, seed="8"), other)
+
+
+@pytest.mark.parametrize("status", ["READY", "PENDING"])
+def test_a_run_that_was_killed_after_its_model_was_logged_has_one_model(
+    workplace: Path, demo_data: Path, status: str
+) -> None:
+    experiment = small(demo_data, **SVM, seed={"READY": "21", "PENDING": "22"}[status])
+    first = train(experiment, Console(quiet=True))
+    assert first
+    client = store.connect()
+    client.set_terminated(first.run_id, "KILLED")
+    place = client.get_run(first.run_id).info.experiment_id
+    [model] = client.search_logged_models([place], f"source_run_id = '{first.run_id}'")
+    client.finalize_logged_model(model.model_id, status)
+    if status == "PENDING":  # killed while its files were copied
+        shutil.rmtree(Path(model.artifact_location.removeprefix("file://")) / "artifacts")
+        with pytest.raises(UserError, match=r"\(KILLED\) has no model; RESUME="):
+            open_model(first.run_id)
+    second = train(experiment, Console(quiet=True), resume.check(experiment, first.run_id))
+    assert second and second.figures["test/uar"] == first.figures["test/uar"]
+    [kept] = client.search_logged_models([place], f"source_run_id = '{first.run_id}'")
+    assert (kept.model_id == model.model_id) == (status == "READY") and kept.status == "READY"
+    assert Path(model.artifact_location.removeprefix("file://")).exists() == (status == "READY")
+    assert open_model(first.run_id).about.run == first.run_id
+
+
+def test_a_checkpoint_is_written_beside_its_place_and_nowhere_else(
+    workplace: Path, demo_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the system's temporary folder a kill would leave files for ever, and from another disk they are copied."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    last, seen = tmp_path / "work" / "last.ckpt", []
+
+    def look(figures: dict[str, float], epoch: int) -> None:
+        if last.exists():  # of the epoch before
+            os.link(last, tmp_path / f"{epoch - 1}.ckpt")
+        seen.append([file.name for file in (tmp_path / "temporary").iterdir()])
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+
+    data, model = build(small(demo_data), Console(quiet=True))
+    fit(data, model, tmp_path / "work", look, Console(quiet=True))
+    epochs = [torch.load(tmp_path / f"{n}.ckpt", weights_only=True)["epoch"] for n in (1, 2)]
+    assert epochs == [0, 1] and seen[0] == []
+    assert {file.name for file in last.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
 def test_a_run_whose_process_is_lost_becomes_killed(finished: RunResult) -> None:

@@ -24,6 +24,7 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.predict import open_model
 from emotion_lightning.protocols import make_split
 from emotion_lightning.tracking import store
+from emotion_lightning.train import work_folder
 from emotion_lightning.training.build import build_data
 from emotion_lightning.tuning import storage
 from emotion_lightning.tuning.inner import inner_splits
@@ -261,7 +262,7 @@ def test_a_network_is_pruned_between_epochs_and_the_next_one_can_be_trained(fold
         return step == 4  # the first epoch of the second fold
 
     terminal = Console(file=io.StringIO(), force_terminal=True)  # with a bar, which has to end as well
-    trial = run_trial(experiment, 2, {}, report, lambda run_id: None, terminal)
+    trial = run_trial(experiment, 2, {}, report, terminal)
     assert trial.pruned and len(trial.uars) == 1 and [step for _, step in steps] == [1, 2, 3, 4]
     client = MlflowClient()
     uars = {
@@ -271,7 +272,7 @@ def test_a_network_is_pruned_between_epochs_and_the_next_one_can_be_trained(fold
         [*np.maximum.accumulate(uars[0]), (max(uars[0]) + uars[1][0]) / 2]
     )
     assert client.get_run(trial.run_id).info.status == "FINISHED"
-    again = run_trial(experiment, 2, {}, lambda value, step: step == 6, lambda run_id: None, terminal)
+    again = run_trial(experiment, 2, {}, lambda value, step: step == 6, terminal)
     assert not again.pruned and again.uars[0] == trial.uars[0]  # the last epoch has nothing to save
 
 
@@ -281,7 +282,6 @@ def test_a_network_is_scored_by_its_chosen_epoch(folder: Path) -> None:
         2,
         {},
         lambda *_: False,
-        lambda _: None,
         Console(quiet=True),
     )
     last = [MlflowClient().get_metric_history(trial.run_id, f"inner{fold}/uar/val")[-1] for fold in (0, 1)]
@@ -371,14 +371,18 @@ def test_the_same_command_again_runs_no_trial_and_a_larger_one_the_rest(
 
 def test_equal_seeds_give_equal_trials_also_after_a_kill(there: Winner, folder: Path, workplace: Path) -> None:
     quiet("s", 3)
-    killed = storage.ask(study_of("s"), 0)  # a process that is killed leaves its trial so
+    killed = storage.ask(study_of("s"), make_request("s", [], 1))  # a process that is killed leaves its trial so
     left = draw(killed, make_request("s", [], 1).ranges)
-    client = MlflowClient()  # the run has ended, and the process was killed before it told the search so
-    ended = client.create_run(parents()[0].info.experiment_id).info.run_id
-    client.set_terminated(ended)
-    killed.set_user_attr("run_id", ended)
+    ended, opened = (its_run(killed.number) for _ in range(2))
+    client = MlflowClient()
+    client.set_terminated(ended)  # the process was killed before it told the search so
+    client.set_terminated(opened, "KILLED")  # killed as soon as its run was open, and swept
+    (files := work_folder(opened)).mkdir(parents=True)
     quiet("s", TRIALS)
-    assert client.get_run(ended).info.status == "KILLED"
+    for run in (ended, opened):
+        assert client.get_run(run).info.status == "KILLED"
+        assert client.get_run(run).data.tags["trial/state"] == "killed"
+    assert not files.exists()
     study = study_of("s")
     assert [t.state for t in study.trials].count(TrialState.FAIL) == 1
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in study.trials)
@@ -386,6 +390,42 @@ def test_equal_seeds_give_equal_trials_also_after_a_kill(there: Winner, folder: 
     assert len({trial["model.gamma"] for trial in values(study)}) == TRIALS
     os.chdir(workplace)
     assert values(study_of("s")) == values(study)
+
+
+def its_run(trial: int) -> str:
+    """A run of a trial, as it is while the trial is trained."""
+    [parent] = parents()
+    tags = {"mlflow.parentRunId": parent.info.run_id, "trial/number": str(trial), "trial/state": "running"}
+    return str(MlflowClient().create_run(parent.info.experiment_id, tags=tags).info.run_id)
+
+
+@pytest.mark.parametrize("drawn", [0, 1])
+def test_a_kill_in_the_first_trial_does_not_lose_the_settings_of_the_experiment(folder: Path, drawn: int) -> None:
+    request = make_request("s", ["model.gamma=0.05"], 2)
+    store.connect()
+    killed = storage.ask(study_of("s", "model.gamma=0.05"), request)
+    draw(killed, dict(list(request.ranges.items())[:drawn]))  # killed amid them
+    quiet("s", 2, "model.gamma=0.05")
+    study = study_of("s", "model.gamma=0.05")
+    assert values(study)[0] == {"model.C": 1e-6, "model.gamma": 0.05} and len(values(study)) == 2
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+
+
+def test_a_search_that_was_killed_before_its_run_had_its_settings_logs_them(folder: Path) -> None:
+    request, client = make_request("s", [], 1), store.connect()
+    name = storage.study_name(request, build_data(request.experiment, Console(quiet=True)))
+    client.create_run("0", tags={"kind": "tuning", "tuning": name})
+    quiet("s", 1)
+    [parent] = parents()
+    assert parent.data.params["search/model.gamma"] == "0.01 … 0.1, log" and parent.data.params["inner_folds"] == "3"
+
+
+def test_the_experiment_file_is_replaced_in_one_step(folder: Path) -> None:
+    file = quiet("s", 1).file
+    os.link(file, folder / "as_it_was")
+    before = file.read_text()
+    quiet("s", 2)
+    assert file.read_text() != before == (folder / "as_it_was").read_text()
 
 
 def test_other_settings_are_another_search(folder: Path) -> None:

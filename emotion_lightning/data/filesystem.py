@@ -1,4 +1,4 @@
-"""Folders that are made once and are then complete, and the threads that fill them.
+"""Files and folders that are complete or missing, whenever a process is killed, and the threads that fill folders.
 
 A folder is written next to its final path, under a lock, and moved there in one step. So it is complete or missing, however
 many processes ask for it and whenever one of them is killed.
@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,21 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise UserError(cannot_write_cache(folder.parent, error)) from error
     return folder
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Yields a path beside `file`; what was written there replaces `file` in one step, so that `file` is always whole.
+
+    One process at a time: the path is the same for all, so that a killed one leaves no more than one such file.
+    """
+    part = file.with_name(f".part-{file.name}")  # with the same suffix, by which matplotlib chooses the format
+    try:
+        yield part
+        part.replace(file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def digest(*values: Any) -> str:

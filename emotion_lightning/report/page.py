@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from filelock import FileLock
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
+from emotion_lightning.data.filesystem import replacing
 from emotion_lightning.report import figures as study_figures
 from emotion_lightning.report import formats, groups, tables
 from emotion_lightning.report.collect import Results
 from emotion_lightning.report.ensembles import collect
 from emotion_lightning.report.summary import Row, pairs, rows
+from emotion_lightning.tracking import store
 
 TABLE_NOTE = (
     "In %: mean ± standard deviation over runs [95 % interval]. The interval covers the choice of test speakers (2000 resamples "
@@ -39,6 +42,14 @@ def write(name: str, folder: Path) -> tuple[Results, list[Row]]:
     """
     results = collect(name)
     lines = rows(results)
+    lock = store.ROOT / "studies" / f"{name}.report.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):  # of two at once, each writes whole files
+        _write(results, lines, folder)
+    return results, lines
+
+
+def _write(results: Results, lines: list[Row], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {
         "overview": study_figures.overview(lines, results.plan.protocols),
@@ -47,18 +58,20 @@ def write(name: str, folder: Path) -> tuple[Results, list[Row]]:
     }
     for stem, figure in drawn.items():
         if figure:
-            figure.savefig(folder / f"{stem}.png", dpi=150)
+            with replacing(folder / f"{stem}.png") as part:
+                figure.savefig(part, dpi=150)
     texts = _texts(results, lines)
-    (folder / "table.csv").write_text(formats.long_csv(lines), encoding="utf-8")
-    (folder / "table.tex").write_text(formats.latex(texts["main"]), encoding="utf-8")
-    (folder / "report.md").write_text(_markdown(texts), encoding="utf-8")
     images = {stem: _inline(figure) if figure else "" for stem, figure in drawn.items()}
     template = files("emotion_lightning.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    (folder / "index.html").write_text(
-        environment.from_string(template).render(**texts, images=images), encoding="utf-8"
-    )
-    return results, lines
+    for file, text in {
+        "table.csv": formats.long_csv(lines),
+        "table.tex": formats.latex(texts["main"]),
+        "report.md": _markdown(texts),
+        "index.html": environment.from_string(template).render(**texts, images=images),
+    }.items():
+        with replacing(folder / file) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 def _texts(results: Results, lines: list[Row]) -> dict[str, Any]:

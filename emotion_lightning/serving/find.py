@@ -50,11 +50,12 @@ def package_folder(run: str | None = None, model: str | None = None) -> Path:
 
 
 def logged_model(run: Run) -> str:
-    """Returns the id of the MLflow model that a run has logged."""
+    """Returns the id of the MLflow model that a run has logged: one that is complete."""
     kept.require_single_files(run)
-    if run.outputs and run.outputs.model_outputs:
-        return str(run.outputs.model_outputs[-1].model_id)
     name = run.info.run_id
+    found = MlflowClient().search_logged_models([run.info.experiment_id], f"source_run_id = '{name}'")
+    if complete := [model.model_id for model in found if model.status == "READY"]:
+        return str(complete[0])
     raise UserError(
         f"run {name} ({run.info.status}) has no model; RESUME={name} finishes a run that was killed, and a run with "
         'SET="fit.log_model=true" stores one'

@@ -1,10 +1,12 @@
 """Logs the package of a run's model to MLflow, with a signature, pinned requirements and our code, so that it loads anywhere."""
 
+import shutil
 import warnings
 from pathlib import Path
 
 import mlflow
 import numpy as np
+from mlflow.tracking import MlflowClient
 
 import emotion_lightning
 from emotion_lightning.audit.leakage import Audit
@@ -12,7 +14,7 @@ from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.serving import package
 from emotion_lightning.serving.about import About, Scale
 from emotion_lightning.serving.card import write_card
-from emotion_lightning.tracking import environment
+from emotion_lightning.tracking import disk, environment
 from emotion_lightning.training.evaluation import RunResult
 from emotion_lightning.training.fit import Fitted
 
@@ -23,9 +25,9 @@ def log_model(data: EmotionData, audit: Audit, fitted: Fitted, result: RunResult
     """Writes the package to `folder`, and logs it as the run's MLflow model.
 
     There is none with `data.normalise_speakers`, since a single recording cannot be normalised so. A user's own parts are not
-    in it: they must be on the path where it is loaded.
+    in it: they must be on the path where it is loaded. A resumed run keeps the model that it has already.
     """
-    if data.experiment.data.normalise_speakers:
+    if data.experiment.data.normalise_speakers or _has_model():
         return
     feature = fitted.model.feature
     package.write(folder, fitted.kept, feature, about(data, result), write_card(data, audit, result, fitted.model))
@@ -42,6 +44,19 @@ def log_model(data: EmotionData, audit: Audit, fitted: Fitted, result: RunResult
             pip_requirements=environment.model_requirements(feature.requirements),
             metadata={"classes": list(data.classes), "sample_rate_hz": data.experiment.audio.sample_rate},
         )
+
+
+def _has_model() -> bool:
+    """Returns whether an earlier start of the present run has logged its model; deletes one that a kill has left in part."""
+    client, run = MlflowClient(), mlflow.active_run()
+    assert run
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    for model in models:
+        if model.status != "READY":
+            client.delete_logged_model(model.model_id)
+            if folder := disk.local_folder(model.artifact_location):
+                shutil.rmtree(folder, ignore_errors=True)
+    return any(model.status == "READY" for model in models)
 
 
 def about(data: EmotionData, result: RunResult) -> About:

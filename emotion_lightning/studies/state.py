@@ -125,7 +125,8 @@ def write_plan(client: MlflowClient, parent_id: str, plan: Plan) -> None:
 def read_plan(client: MlflowClient, name: str) -> tuple[Run, Plan]:
     """Returns the study's own run and the plan in it.
 
-    Raises: UserError where no study of that name has been run, and for a plan that cannot be read.
+    Raises: UserError where no study of that name has been run, where it was killed before it had written its plan, and for a
+        plan that cannot be read.
     """
     if (run := find_parent(client, name)) is None:
         known = {r.data.tags.get("study", "") for r in store.runs(client, "tags.kind = 'study'")}
@@ -133,9 +134,18 @@ def read_plan(client: MlflowClient, name: str) -> tuple[Run, Plan]:
             f"no study '{name}' has been run at {store.shown_uri()}{nearest(name, known)}"
             + ("" if known else f"; `make study STUDY={name}` runs it")
         )
+    if (plan := plan_of(client, run)) is None:
+        raise UserError(f"study {name} was killed before its first run; `make study STUDY={name}` runs it")
+    return run, plan
+
+
+def plan_of(client: MlflowClient, run: Run) -> Plan | None:
+    """Returns the plan in a study's own run; None where the study was killed before it had written it."""
+    if PLAN_FILE not in {file.path for file in client.list_artifacts(run.info.run_id)}:
+        return None
     file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=PLAN_FILE)
     try:
-        return run, Plan.model_validate_json(Path(file).read_bytes())
+        return Plan.model_validate_json(Path(file).read_bytes())
     except ValidationError as error:
         reason = " ".join(str(error.errors()[0]["msg"]).split())
         raise UserError(f"{PLAN_FILE} of the study's run {run.info.run_id[:8]} cannot be read ({reason})") from None

@@ -18,8 +18,10 @@ def _names(client: MlflowClient) -> set[str]:
 
 
 def _runs_of(client: MlflowClient, name: str) -> Iterator[str]:
-    parent, plan = state.read_plan(client, name)
+    if (parent := state.find_parent(client, name)) is None:
+        return
     yield parent.info.run_id
-    for cell in state.states(client, (cell.signature for cell in plan.cells)).values():
+    plan = state.plan_of(client, parent)
+    for cell in state.states(client, (cell.signature for cell in plan.cells) if plan else ()).values():
         if cell.run and cell.status != "failed":
             yield cell.run.info.run_id

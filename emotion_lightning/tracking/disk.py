@@ -11,10 +11,13 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 def run_folders(client: MlflowClient, run: Run) -> list[Path] | None:
     """Returns the folders of a run's artifacts and models; None if they are not on this disk."""
     models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
-    uris = [run.info.artifact_uri, *(model.artifact_location for model in models)]
-    if any(urlparse(uri).scheme not in ("", "file") for uri in uris):
-        return None
-    return [Path(local_file_uri_to_path(uri)) for uri in uris]
+    folders = [local_folder(uri) for uri in (run.info.artifact_uri, *(model.artifact_location for model in models))]
+    return None if None in folders else [folder for folder in folders if folder]
+
+
+def local_folder(uri: str) -> Path | None:
+    """Returns the folder of an MLflow address; None if it is not on this disk."""
+    return Path(local_file_uri_to_path(uri)) if urlparse(uri).scheme in ("", "file") else None
 
 
 def bytes_in(folder: Path) -> int:

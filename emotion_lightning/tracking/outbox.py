@@ -131,6 +131,8 @@ def send(folder: Path, server: MlflowClient, run_id: str) -> None:
 
 def send_unsent(root: Path, server: MlflowClient) -> None:
     """Sends all runs in the outbox that this server has and that no process writes to any more."""
+    for folder in root.glob(".*.sent"):  # left by a process that was killed
+        shutil.rmtree(folder, ignore_errors=True)
     for folder in sorted(path.parent for path in root.glob("[!.]*/mlflow.db")):
         try:
             if _has_run(server, folder.name):
@@ -221,5 +223,8 @@ def _only_run(client: MlflowClient) -> Run | None:
 
 def _remove(folder: Path, client: MlflowClient, lock: FileLock) -> None:
     client._tracking_client.store.engine.dispose()  # otherwise each run of a study leaves files open
-    shutil.rmtree(folder)
+    # in one step: of a folder that a kill had removed in part, the next start would send what is left as the run
+    gone = folder.with_name(f".{folder.name}.sent")
+    folder.rename(gone)
+    shutil.rmtree(gone)
     lock.release()

@@ -6,6 +6,7 @@ Without MLFLOW_TRACKING_URI the store is mlruns/mlflow.db with artifacts in mlru
 import logging
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -101,17 +102,33 @@ def is_server() -> bool:
 
 
 def make_local(folder: Path) -> None:
-    """Makes an SQLite store in the folder, under a lock: processes that migrate a fresh database at the same time crash."""
+    """Makes an SQLite store in the folder, under a lock: processes that migrate a fresh database at the same time crash.
+
+    It is made aside and moved: MLflow cannot go on with a database whose making was killed.
+    """
     database, ready = folder / "mlflow.db", folder / ".ready"
     if ready.exists() and database.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         if not (ready.exists() and database.exists()):
+            if not database.exists():
+                _make_database(database)
             MlflowClient(local(folder)).search_experiments()
             with closing(sqlite3.connect(database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # writers and the UI do not wait for each other
             ready.touch()
+
+
+def _make_database(database: Path) -> None:
+    aside = database.parent / ".making"
+    shutil.rmtree(aside, ignore_errors=True)  # left by a process that was killed
+    aside.mkdir()
+    client = MlflowClient(local(aside))
+    client.search_experiments()
+    client._tracking_client.store.engine.dispose()  # nothing of the database is in a journal then
+    (aside / database.name).replace(database)
+    shutil.rmtree(aside)
 
 
 def merge_write_ahead_log() -> None:

@@ -67,8 +67,11 @@ class Replica:
             self._copy_inputs(run, sent)
             folder = self._folder(run.info.artifact_uri, run.info.experiment_id, artifacts)
             self._copy_files(folder, sent)
+            models = self.source.search_logged_models([run.info.experiment_id], f"source_run_id = '{self.source_id}'")
+            known = {model.model_id for model in models}  # the run also names those that were deleted
             for output in run.outputs.model_outputs if run.outputs else ():
-                self._copy_model(output, sent, artifacts)
+                if output.model_id in known:
+                    self._copy_model(output, sent, artifacts)
         except BaseException:
             self.sent = None
             raise

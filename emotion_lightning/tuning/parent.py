@@ -16,6 +16,8 @@ from emotion_lightning.tuning import storage, tables
 from emotion_lightning.tuning.request import Request
 from emotion_lightning.tuning.winner import Winner
 
+NUMBER_TAG = "trial/number"
+
 
 def open_parent(client: MlflowClient, request: Request, name: str) -> str:
     """Sets the search's own run to RUNNING, or makes it, and returns its id."""
@@ -38,19 +40,20 @@ def open_parent(client: MlflowClient, request: Request, name: str) -> str:
         title = f"{experiment.title_prefix.removeprefix('DEMO · ')}tune {experiment.name}"
         experiment_id = tracking.experiment_id(client, experiment)
         existing = client.create_run(experiment_id, run_name=title, tags=tags)
-        _log_params(client, existing.info.run_id, request)
     else:
         for key, value in tags.items():
             client.set_tag(existing.info.run_id, key, value)
         client.update_run(existing.info.run_id, "RUNNING")
+    _log_params(client, existing.info.run_id, request)
     return str(existing.info.run_id)
 
 
 def _log_params(client: MlflowClient, run_id: str, request: Request) -> None:
-    """Logs the settings of the experiment, the ranges and the number of inner folds."""
+    """Logs the settings of the experiment, the ranges and the number of inner folds, as far as the run lacks them."""
+    logged = client.get_run(run_id).data.params
     ranges = {f"search/{path}": str(candidates) for path, candidates in request.ranges.items()}
     values = {**request.experiment.flat(), **ranges, "inner_folds": str(request.folds)}
-    params = [Param(key, value[: tracking.PARAM_LIMIT]) for key, value in values.items()]
+    params = [Param(key, value[: tracking.PARAM_LIMIT]) for key, value in values.items() if key not in logged]
     for start in range(0, len(params), 100):  # MLflow's limit for one call
         client.log_batch(run_id, params=params[start : start + 100])
 
@@ -61,7 +64,7 @@ def trial_tags(parent_id: str, request: Request, number: int) -> dict[str, str]:
         PARENT_TAG: parent_id,
         "kind": "trial",
         "experiment": request.experiment.name,
-        "trial/number": str(number),
+        NUMBER_TAG: str(number),
     }
 
 

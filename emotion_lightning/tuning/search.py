@@ -2,13 +2,11 @@
 
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from statistics import fmean, stdev
 from typing import Any
 
 from filelock import FileLock, Timeout
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from optuna.study import Study
 from optuna.trial import Trial as OptunaTrial
@@ -18,6 +16,7 @@ from rich.console import Console
 from emotion_lightning.config.ranks import resolve_ranks
 from emotion_lightning.errors import UserError
 from emotion_lightning.studies.preflight import require_writable
+from emotion_lightning.studies.state import PARENT_TAG
 from emotion_lightning.tracking import run as tracking
 from emotion_lightning.tracking import signals, store
 from emotion_lightning.train import work_folder
@@ -25,6 +24,7 @@ from emotion_lightning.training import hardware
 from emotion_lightning.training.build import build_data
 from emotion_lightning.tuning import parent, storage, winner
 from emotion_lightning.tuning.inner import inner_splits
+from emotion_lightning.tuning.parent import NUMBER_TAG
 from emotion_lightning.tuning.request import Request
 from emotion_lightning.tuning.space import draw
 from emotion_lightning.tuning.trial import STATE_TAG, Trial, build_on_fold, check_no_test_clip_read, run_trial
@@ -82,16 +82,26 @@ class _Search:
         return found
 
     def _run_trials(self) -> None:
-        for run_id in storage.requeue_interrupted(self.study):
-            shutil.rmtree(work_folder(run_id), ignore_errors=True)
-            with suppress(MlflowException):  # the run was deleted on MLflow's page
-                self.client.set_tag(run_id, STATE_TAG, "killed")
-                # also a run that ended just before the kill: its trial is run again, and counts once
-                self.client.set_terminated(run_id, "KILLED")
+        self._end_interrupted()
         missing = self.request.trials - len(storage.finished(self.study))
         self._print(f"{max(missing, 0)} of {self.request.trials} trials to do, {self.request.folds} inner folds each")
         for _ in range(missing):
-            self._run_trial(storage.ask(self.study, self.request.experiment.seed))
+            self._run_trial(storage.ask(self.study, self.request))
+
+    def _end_interrupted(self) -> None:
+        """Ends trials that a kill has left open, and their runs: each run of this search whose trial does not count.
+
+        That may be a run that ended just before the kill, or one of which the trial does not know yet.
+        """
+        numbers = {str(trial.number) for trial in storage.finished(self.study)}
+        for run in store.runs(self.client, f"tags.`{PARENT_TAG}` = '{self.parent_id}'"):
+            tags = run.data.tags
+            if tags.get(NUMBER_TAG) in numbers or tags.get(STATE_TAG) == "killed" or run.info.status == "FAILED":
+                continue
+            shutil.rmtree(work_folder(run.info.run_id), ignore_errors=True)
+            self.client.set_tag(run.info.run_id, STATE_TAG, "killed")
+            self.client.set_terminated(run.info.run_id, "KILLED")
+        storage.end_interrupted(self.study)
 
     def _run_trial(self, asked: OptunaTrial) -> None:
         """Runs one trial. A kill leaves it RUNNING in the storage, so that the next start queues it again."""
@@ -126,7 +136,6 @@ class _Search:
             self.request.folds,
             tags,
             report,
-            lambda run_id: asked.set_user_attr("run_id", run_id),
             progress,
         )
 

@@ -29,17 +29,14 @@ def study_name(request: Request, data: EmotionData) -> str:
 
 
 def open_study(name: str, request: Request) -> Study:
-    """Opens or makes the study. The first trial of a new one is the experiment as it is, where the ranges contain it."""
+    """Opens or makes the study."""
     optuna.logging.set_verbosity(logging.WARNING)
     store.ROOT.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.RDBStorage(f"sqlite:///{(store.ROOT / 'tuning.db').resolve()}")
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS)
-    study = optuna.create_study(
+    return optuna.create_study(
         study_name=name, storage=storage, direction="maximize", pruner=pruner, load_if_exists=True
     )
-    if not study.trials and (values := present_values(request.experiment, request.ranges)):
-        study.enqueue_trial(values)
-    return study
 
 
 def finished(study: Study) -> list[FrozenTrial]:
@@ -47,21 +44,21 @@ def finished(study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
-def requeue_interrupted(study: Study) -> list[str]:
-    """Marks trials that a kill has left RUNNING as failed, and queues their settings again; returns their MLflow runs."""
-    run_ids = []
+def end_interrupted(study: Study) -> None:
+    """Marks the trials that a kill has left RUNNING as failed. `ask` gives their settings again."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params:
-            study.enqueue_trial(trial.params)
-        run_ids += [str(trial.user_attrs["run_id"])] if "run_id" in trial.user_attrs else []
-    return run_ids
 
 
-def ask(study: Study, seed: int) -> optuna.trial.Trial:
-    """Returns a new trial; equal seeds and equal earlier trials give equal settings.
+def ask(study: Study, request: Request) -> optuna.trial.Trial:
+    """Returns a new trial; equal requests and equal finished trials give equal settings.
 
-    The sampler has a seed of its own for each trial: after a kill, one seed for all would give the first settings again.
+    The first trial is the experiment as it is, where the ranges contain it. The sampler has a seed of its own for each trial:
+    after a kill, one seed for all would give the first settings again.
     """
-    study.sampler = optuna.samplers.TPESampler(seed=seed * SEED_STEP + len(finished(study)))
+    done = len(finished(study))
+    values = None if done else present_values(request.experiment, request.ranges)
+    if values and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.enqueue_trial(values)
+    study.sampler = optuna.samplers.TPESampler(seed=request.experiment.seed * SEED_STEP + done)
     return study.ask()

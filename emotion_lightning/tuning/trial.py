@@ -56,12 +56,9 @@ def run_trial(
     folds: int,
     tags: Mapping[str, str],
     report: Report,
-    on_open: Callable[[str], None],
     console: Console,
 ) -> Trial:
     """Trains without each inner fold and scores it. The run keeps curves and scores, and no model files.
-
-    `on_open` gets the id of the run.
 
     Raises: UserError if a test clip was read, and for settings that do not fit together.
     """
@@ -74,7 +71,6 @@ def run_trial(
     all_tags = {**run_tags(experiment, data, model), **tags, STATE_TAG: "running"}
     del all_tags["signature"]  # a study finds its runs by it, and would take this one for a run to resume
     with tracking.run(experiment, all_tags, None) as tracked, _tagged_if_killed():
-        on_open(tracked.id)
         trial = Trial(tracked.id)
         try:
             _score(trial, data, splits, tracked, report, console)

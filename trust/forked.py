@@ -1,22 +1,27 @@
 """Starts commands as forks of a process that has imported torch, Lightning and MLflow: about 5 s less for each start.
 
-Commands that start ranks need a process of their own, because Lightning reads their variables when it is imported, and
-starts a second rank by the command line of its process.
+The tests use it too. Commands that start ranks need a process of their own, because Lightning reads their variables when it
+is imported, and starts a second rank by the command line of its process.
 """
 
 import functools
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+from emotion_lightning.tracking import store
+
+REPOSITORY = Path(__file__).parent.parent
+
 # emotion_lightning itself is first and only its __init__: it sets variables that the libraries read at import
-LIBRARIES = (
+LIBRARIES: tuple[str, ...] = (
     "emotion_lightning",
     "torch",
     "torchaudio",
@@ -31,14 +36,44 @@ LIBRARIES += ("mlflow.system_metrics.system_metrics_monitor", "sklearn.svm", "sk
 
 @functools.cache
 def fork_server() -> ForkServerContext:
-    """The context whose server has the libraries imported; it starts with the first command."""
+    """Returns the context whose server has the libraries imported; it starts with the first command."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(LIBRARIES))
     return context
 
 
-def run_command(words: Sequence[str], folder: Path, variables: dict[str, str], output: Path) -> None:
-    """`python -m emotion_lightning <words>` in this process, with the outputs in two files."""
+@functools.cache
+def ready_store() -> "tempfile.TemporaryDirectory[str]":
+    """Returns a folder with an empty store: MLflow takes seconds to make one."""
+    folder = tempfile.TemporaryDirectory()
+    store.make_local(Path(folder.name))
+    return folder
+
+
+def copy_ready_store(folder: Path) -> None:
+    """Gives the working folder an empty store of its own as mlruns/."""
+    shutil.copytree(ready_store().name, folder / "mlruns")
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables of this process with others added; MLFLOW_TRACKING_URI is for this process alone."""
+    inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    return {**inherited, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", **variables}
+
+
+def start(folder: Path, *words: str, before: Callable[[], None] | None = None, **variables: str) -> "ForkedCommand":
+    """Starts `emotion-lightning <words>` in `folder` with these environment variables; `before` is called in it first."""
+    return ForkedCommand(words, folder, environment(variables), before)
+
+
+def run_command(
+    words: Sequence[str],
+    folder: Path,
+    variables: dict[str, str],
+    output: Path,
+    before: Callable[[], None] | None = None,
+) -> None:
+    """Runs `python -m emotion_lightning <words>` in this process, with the outputs in two files."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
@@ -49,16 +84,24 @@ def run_command(words: Sequence[str], folder: Path, variables: dict[str, str], o
     sys.argv = ["emotion-lightning", *words]
     from emotion_lightning.cli.main import main
 
+    if before:
+        before()
     main()
 
 
 class ForkedCommand:
     """A command with the methods of subprocess.Popen that the tests use."""
 
-    def __init__(self, words: Sequence[str], folder: Path, variables: dict[str, str]):
+    def __init__(
+        self,
+        words: Sequence[str],
+        folder: Path,
+        variables: dict[str, str],
+        before: Callable[[], None] | None = None,
+    ):
         self.output = tempfile.TemporaryDirectory()
         files = Path(self.output.name)
-        self.process = fork_server().Process(target=run_command, args=(words, folder, variables, files))
+        self.process = fork_server().Process(target=run_command, args=(words, folder, variables, files, before))
         self.process.start()
         assert self.process.pid
         self.pid = self.process.pid

@@ -1,0 +1,120 @@
+"""Working folders with experiments of seconds on generated voices, and what can be read in them without our own code."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trust import forked
+
+NETWORK: dict[str, Any] = {
+    "corpora": {"demo": {"speakers": 4, "takes": 1}},
+    "protocol": {"name": "speaker_folds", "folds": 2, "val_folds": 2},
+    "features": {"name": "mfcc", "frames": 64},
+    "model": {"name": "small_cnn", "width": 8},
+    "data": {"batch_size": 16, "samples": 2},
+    "fit": {"stages": {"main": {"epochs": 4}}, "precision": "32", "gap_clips": 32},
+}
+SEARCHED = {
+    "base": "network",
+    "search": {"model.width": [4, 8], "fit.stages.main.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+}
+ESTIMATOR = {
+    "base": "network",
+    "model": {"name": "svm"},
+    "fit": {"stages": {"main": {"epochs": 20}}, "precision": "auto", "gap_clips": 32},
+    "search": {"model.C": [0.1, 1.0, 10.0], "model.gamma": {"low": 0.01, "high": 0.1, "log": True}},
+}
+STUDY = {
+    "about": "DEMO, a study of seconds",
+    "arms": {"estimator": None, "network": None, "both": {"mean_of": ["estimator", "network"]}},
+    "protocols": {"speaker_folds": {"folds": 2}},
+}
+TIMED = ("seconds", "clips_per_second", "system/")
+
+
+def make(folder: Path, cache: Path | None = None, store: bool = True) -> Path:
+    """Makes a working folder with the experiments `network`, `searched` and `estimator` and the study `demo_study`.
+
+    `cache` is the folder of the cache, `.cache` in the working folder if None; an empty store is there if `store`.
+    """
+    (folder / "experiments" / "studies").mkdir(parents=True)
+    (folder / "tmp").mkdir()
+    network = NETWORK if cache is None else NETWORK | {"data": {**NETWORK["data"], "cache": str(cache)}}
+    for name, tree in {
+        "network": network,
+        "searched": SEARCHED,
+        "estimator": ESTIMATOR,
+        "studies/demo_study": STUDY,
+    }.items():
+        (folder / "experiments" / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    if store:
+        forked.copy_ready_store(folder)
+    return folder
+
+
+def copy(folder: Path, target: Path) -> Path:
+    """Copies a working folder, and changes the addresses of files in its store."""
+    shutil.copytree(folder, target)
+    with closing(sqlite3.connect(target / "mlruns" / "mlflow.db")) as connection, connection:
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("logged_models", "artifact_location"),
+        ):
+            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            connection.execute(change, (folder.as_uri() + "/", target.as_uri() + "/"))
+    return target
+
+
+def rows(folder: Path, query: str, database: str = "mlflow.db") -> list[tuple[Any, ...]]:
+    """Returns what a query finds in a database of mlruns/; nothing where there is none or it has no such table yet."""
+    file = folder / "mlruns" / database
+    if not file.exists():
+        return []
+    with closing(sqlite3.connect(file, timeout=60)) as connection:
+        try:
+            return connection.execute(query).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return []
+            raise
+
+
+def runs(folder: Path) -> dict[str, str]:
+    """Returns the status of each run that is not a study's or a search's own, by its id."""
+    own = "SELECT run_uuid FROM tags WHERE key = 'kind' AND value IN ('study', 'tuning')"
+    query = f"SELECT run_uuid, status FROM runs WHERE run_uuid NOT IN ({own}) ORDER BY start_time"
+    return dict(rows(folder, query))
+
+
+def epochs(folder: Path) -> list[tuple[str, int, float, int, str]]:
+    """Returns (metric, epoch, value, time, run) of all that was logged after epochs, sorted."""
+    found = rows(folder, "SELECT key, step, value, timestamp, run_uuid FROM metrics WHERE step > 0 ORDER BY 1, 2")
+    return [row for row in found if not row[0].startswith(TIMED)]
+
+
+def figures(folder: Path) -> list[tuple[str, float]]:
+    """Returns the last values of the metrics of finished runs that do not depend on the machine's speed, sorted."""
+    query = "SELECT key, value FROM latest_metrics JOIN runs USING (run_uuid) WHERE status = 'FINISHED'"
+    return sorted(row for row in rows(folder, query) if not row[0].startswith(TIMED))
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Returns the digest of each file in a folder that is no lock, by its path."""
+    return {str(file.relative_to(folder)): _digest(file) for file in _files(folder)}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.suffix != ".lock":
+            yield file
+
+
+def _digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()[:16]
