@@ -1,6 +1,5 @@
 """The console of the commands. Neither the encoding of a terminal nor a closed pipe can break a run."""
 
-import errno
 import os
 import signal
 import sys
@@ -30,12 +29,3 @@ def replace_unprintable() -> None:
 def print_error(message: str) -> None:
     """Prints an error to stderr, as it is: a path may contain [brackets]."""
     Console(stderr=True).print("[red]error:[/]", Text(message), soft_wrap=True, highlight=False)
-
-
-def file_message(error: Exception) -> str:
-    """Returns the message for a file or folder that cannot be used, or a full disk; empty for any other error."""
-    if not isinstance(error, OSError):
-        return ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.strerror})" + (f": '{error.filename}'" if error.filename else "")
-    return f"'{error.filename}': {error.strerror}" if error.filename else ""

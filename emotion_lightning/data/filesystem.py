@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,21 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise UserError(cannot_write_cache(folder.parent, error)) from error
     return folder
+
+
+@contextmanager
+def written_whole(file: Path) -> Iterator[Path]:
+    """Gives a path beside `file`. What is written there is moved onto `file` at the end; if the block fails, `file` is as before."""
+    part = file.with_name(f".{file.name}.part")
+    try:
+        yield part
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())  # else a power failure could leave the new name with old or no content
+        part.replace(file)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def digest(*values: Any) -> str:

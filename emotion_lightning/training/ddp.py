@@ -21,6 +21,7 @@ from torch import distributed
 
 from emotion_lightning.config.ranks import Ranks
 from emotion_lightning.errors import UserError
+from emotion_lightning.training.checkpoint_file import WholeCheckpoints
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 """A rank that does not answer for so long counts as lost, as with NCCL; gloo would wait for half an hour. Before the first
@@ -48,7 +49,7 @@ def trainer_arguments(ranks: Ranks, freezes: bool) -> dict[str, Any]:
         "devices": ranks.devices,
         "num_nodes": ranks.machines,
         "strategy": strategy if ranks.count > 1 else "auto",
-        "plugins": [environment()],
+        "plugins": [environment(), WholeCheckpoints()],
     }
 
 

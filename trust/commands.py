@@ -1,0 +1,122 @@
+"""Our commands in forked processes, and the working folders that the parts of the suite start them in."""
+
+import importlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from emotion_lightning.tracking import store
+
+REPOSITORY = Path(__file__).parent.parent
+CORPUS = {"corpora": {"demo": {"speakers": 4, "takes": 1}}}
+NETWORK: dict[str, Any] = CORPUS | {
+    "protocol": {"name": "speaker_folds", "folds": 2, "val_folds": 2},
+    "features": {"name": "mfcc", "frames": 64},
+    "model": {"name": "small_cnn", "width": 8},
+    "data": {"batch_size": 16},
+    "fit": {"stages": {"main": {"epochs": 3}}, "precision": "32", "gap_clips": 32},
+}
+"""An experiment of seconds: a small network on generated voices."""
+Hook = Callable[[], None]
+
+
+def _forked() -> Any:
+    """Returns tests/forked.py, which starts a command as a fork of a process that has the libraries imported."""
+    if (tests := str(REPOSITORY / "tests")) not in sys.path:
+        sys.path.append(tests)
+    return importlib.import_module("forked")
+
+
+class Command:
+    """`emotion-lightning <words>` in a process of its own. `before` is called in that process first."""
+
+    def __init__(self, folder: Path, *words: str, before: Hook | None = None, **variables: str):
+        self.output = tempfile.TemporaryDirectory()
+        inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        environment = inherited | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "OMP_NUM_THREADS": "1"} | variables
+        arguments = (words, folder, environment, Path(self.output.name), before)
+        self.process = _forked().fork_server().Process(target=_run, args=arguments)
+        self.process.start()
+        self.pid: int = self.process.pid
+
+    def alive(self) -> bool:
+        """Returns whether it has not ended."""
+        return bool(self.process.is_alive())
+
+    def said(self) -> str:
+        """Returns all that it has written so far."""
+        files = (Path(self.output.name, name) for name in ("stdout", "stderr"))
+        return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.exists())
+
+    def ended(self, seconds: float = 300) -> tuple[int, str]:
+        """Waits for the end; returns the exit status and all that it wrote.
+
+        Raises: subprocess.TimeoutExpired after so many seconds; the process is killed.
+        """
+        self.process.join(seconds)
+        if self.alive():
+            self.process.kill()
+            raise subprocess.TimeoutExpired(str(self.process), seconds, self.said())
+        return int(self.process.exitcode), self.said()
+
+
+def _run(words: tuple[str, ...], folder: Path, variables: dict[str, str], output: Path, before: Hook | None) -> None:
+    if before:
+        before()
+    _forked().run_command(words, folder, variables, output)
+
+
+def run(folder: Path, *words: str, before: Hook | None = None, **variables: str) -> tuple[int, str]:
+    """Runs a command to its end; returns the exit status and all that it wrote."""
+    return Command(folder, *words, before=before, **variables).ended()
+
+
+@cache
+def _empty_store() -> "tempfile.TemporaryDirectory[str]":
+    folder = tempfile.TemporaryDirectory()
+    store.make_local(Path(folder.name))
+    return folder
+
+
+def workplace(folder: Path, experiments: Mapping[str, Any], clips: Path | None = None) -> Path:
+    """Makes a working folder with an empty store and these experiment files; `clips` is a cache to copy."""
+    shutil.copytree(_empty_store().name, folder / "mlruns")
+    for name, tree in experiments.items():
+        file = folder / "experiments" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    if clips:
+        shutil.copytree(clips, folder / ".cache")
+    return folder
+
+
+def runs(folder: Path) -> list[Run]:
+    """Returns all runs of a folder's store."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    return list(store.runs(client))
+
+
+def sound(database: Path) -> bool:
+    """Returns whether SQLite finds the database whole."""
+    with closing(sqlite3.connect(database)) as connection:
+        return bool(connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok")
+
+
+TIMED = ("seconds", "clips_per_second", "system/")
+
+
+def figures(run: Run) -> dict[str, float]:
+    """Returns the metrics of a run that do not depend on the speed of the machine."""
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith(TIMED)}
