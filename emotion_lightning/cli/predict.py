@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,13 +23,12 @@ TIMELINES = Path("reports/predict")
 
 def predict_command(
     files: Sequence[Path],
-    source: Path,
     recogniser: Recogniser,
     out: Path | None,
     with_timeline: bool,
     console: Console,
 ) -> None:
-    """Prints the answers for the files, with names relative to a folder `source`; writes them to `out`, timelines beside it.
+    """Prints the answers for the files, with names relative to their common folder; writes them to `out`, timelines beside it.
 
     Raises: UserError at the end, for files without an answer.
     """
@@ -41,7 +41,8 @@ def predict_command(
         disable=len(files) < 2 or not console.is_terminal,
     )
     predictions = list(shown)
-    names = [str(file.relative_to(source)) if source.is_dir() else file.name for file in files]
+    base = os.path.commonpath([file.parent for file in files])
+    names = [str(file.relative_to(base)) for file in files]
     if any(p.answer for p in predictions):
         console.print(_table(predictions, names, escape(recogniser.about.title)))
     if out:
@@ -49,9 +50,9 @@ def predict_command(
         (_write_csv if out.suffix.lower() == ".csv" else _write_json)(out, predictions, recogniser.about.classes)
         console.print(f"written: {escape(str(out))}", soft_wrap=True)
     if with_timeline:
-        for prediction in predictions:
+        for name, prediction in zip(names, predictions, strict=True):
             if prediction.answer:
-                _show_timeline(prediction.path, prediction.answer, out.parent if out else TIMELINES, console)
+                _show_timeline(name, prediction.answer, out.parent if out else TIMELINES, console)
     faults = [f"{name}: {p.fault}" for name, p in zip(names, predictions, strict=True) if p.fault]
     if faults:
         raise UserError(
@@ -106,18 +107,18 @@ def _write_csv(file: Path, predictions: Iterable[Prediction], classes: Sequence[
             writer.writerow(row | shares | {"emotions": " ".join(row.get("emotions", []))})
 
 
-def _show_timeline(path: Path, answer: Recognition, folder: Path, console: Console) -> None:
+def _show_timeline(name: str, answer: Recognition, folder: Path, console: Console) -> None:
     """Prints the segments of one recording, and writes a picture and Audacity's labels."""
-    table = Table("start", "end", "emotion", "confidence", title=escape(path.name))
+    table = Table("start", "end", "emotion", "confidence", title=escape(name))
     for segment in answer.segments:
         table.add_row(
             timeline.clock(segment.start), timeline.clock(segment.end), segment.emotion, f"{segment.confidence:.2f}"
         )
     console.print(table)
-    folder.mkdir(parents=True, exist_ok=True)
-    labels, picture = folder / f"{path.name}.labels.txt", folder / f"{path.name}.png"
+    labels, picture = folder / f"{name}.labels.txt", folder / f"{name}.png"
+    labels.parent.mkdir(parents=True, exist_ok=True)
     labels.write_text(timeline.audacity_labels(answer.segments), encoding="utf-8")
-    timeline.draw(answer.segments, answer.seconds, path.name).savefig(picture, dpi=120)
+    timeline.draw(answer.segments, answer.seconds, name).savefig(picture, dpi=120)
     written = f"written: {labels} (Audacity: File, Import, Labels), {picture}"
     console.print(escape(written), soft_wrap=True)
 

@@ -37,9 +37,8 @@ def predict(
     from emotion_lightning.cli.predict import predict_command, record
     from emotion_lightning.predict import open_model, sound_files
 
-    source = audio or str(record(mic or 0, console))
-    files = sound_files(source)
-    predict_command(files, Path(source), open_model(run, model, min_confidence), out, timeline, console)
+    files = sound_files(audio or record(mic or 0, console))
+    predict_command(files, open_model(run, model, min_confidence), out, timeline, console)
 
 
 @app.command()

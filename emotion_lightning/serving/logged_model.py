@@ -16,7 +16,7 @@ from emotion_lightning.tracking import environment
 from emotion_lightning.training.evaluation import RunResult
 from emotion_lightning.training.fit import Fitted
 
-SCRIPT = Path(__file__).with_name("pyfunc.py")
+SCRIPT = Path(__file__).with_name("model_script.py")
 
 
 def log_model(data: EmotionData, audit: Audit, fitted: Fitted, result: RunResult, folder: Path) -> None:

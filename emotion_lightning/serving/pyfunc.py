@@ -1,4 +1,4 @@
-"""The MLflow model of a package: a script that MLflow runs when it loads the model, so no class of ours is pickled.
+"""The MLflow model of a package (model_script.py loads it).
 
 Input: rows that have all `audio` (the bytes of a sound file in base64), or all `path`, or all `samples` (numbers from -1 to 1)
 with `rate` in Hz, one channel; at most 10 minutes. Output: one row for each, with the emotion, its probability, the set of
@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
@@ -43,30 +42,35 @@ class PackagedModel(PythonModel):
         """Raises: MlflowException for a row that cannot be used, which MLflow's server answers with status 400."""
         if not {"audio", "path", "samples"} & set(model_input.columns):
             raise MlflowException.invalid_parameter_value("no column audio, path or samples")
-        waves = [self._sound(number, row) for number, row in enumerate(model_input.to_dict("records"))]
-        answers = self.recogniser.recognise(waves)
         least = (params or {}).get("min_confidence", DEFAULT)
         if least != DEFAULT and not 0 <= least < 1:
             raise MlflowException.invalid_parameter_value(
                 f"min_confidence is {least:g}; it must be from 0 to below 1"
             )
+        answers = self.recogniser.each(self._sound, enumerate(model_input.to_dict("records")))
         return pd.DataFrame([_row(number, answer, least) for number, answer in enumerate(answers)])
 
-    def _sound(self, number: int, row: Mapping[str, Any]) -> tuple[Waveform, int]:
-        """Returns the waveform (samples,) or (samples, channels) of a row, and its rate in Hz."""
-        try:
-            if isinstance(row.get("audio"), str):
-                content = "".join(row["audio"].split())  # `base64` breaks lines
-                return decode_bytes(base64.b64decode(content, validate=True), LONGEST_SECONDS)
-            if isinstance(row.get("path"), str):
-                return _decode_path(Path(row["path"]))
-            if row.get("samples") is not None:
-                return _array(row["samples"], _rate(row.get("rate")))
-        except binascii.Error as error:
-            raise _bad(number, f"audio is not base64 ({error})") from None
-        except (BadClip, ValueError) as fault:
-            raise _bad(number, str(fault)) from None
-        raise _bad(number, "none of audio, path and samples is given")
+    def _sound(self, numbered: tuple[int, Mapping[str, Any]]) -> Waveform | BadClip:
+        """Returns the waveform of a row as training has it, or its fault. Raises: MlflowException if it holds no sound."""
+        number, row = numbered
+        return self.recogniser.prepared(*_decoded(number, row))
+
+
+def _decoded(number: int, row: Mapping[str, Any]) -> tuple[Waveform, int]:
+    """Returns the waveform (samples,) or (samples, channels) of a row, and its rate in Hz."""
+    try:
+        if isinstance(row.get("audio"), str):
+            content = "".join(row["audio"].split())  # `base64` breaks lines
+            return decode_bytes(base64.b64decode(content, validate=True), LONGEST_SECONDS)
+        if isinstance(row.get("path"), str):
+            return _decode_path(Path(row["path"]))
+        if row.get("samples") is not None:
+            return _array(row["samples"], _rate(row.get("rate")))
+    except binascii.Error as error:
+        raise _bad(number, f"audio is not base64 ({error})") from None
+    except (BadClip, ValueError) as fault:
+        raise _bad(number, str(fault)) from None
+    raise _bad(number, "none of audio, path and samples is given")
 
 
 def _decode_path(path: Path) -> tuple[Waveform, int]:
@@ -108,6 +112,3 @@ def _row(number: int, answer: Recognition | BadClip, least: float) -> dict[str, 
 
 def _bad(number: int, reason: str) -> MlflowException:
     return MlflowException.invalid_parameter_value(f"row {number}: {reason}")
-
-
-mlflow.models.set_model(PackagedModel())

@@ -3,7 +3,7 @@
 import math
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -25,11 +25,12 @@ from emotion_lightning.training.calibration import Calibration
 from emotion_lightning.training.inference import EmotionModel
 
 Item = TypeVar("Item")
-FILES = 16  # of a folder that one core answers together
+TOGETHER = 16  # files or rows that one core answers together
 BATCH = 32  # clips; more are no faster on a processor
 WHOLE_SECONDS = 120  # a longer file is read block by block
 OTHER_FORMATS = {".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mkv", ".mov"}
 """Formats that libsndfile does not read and ffmpeg does."""
+FFMPEG_SECONDS = 600  # a day of sound takes less
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class Recognition:
         return self.ranked[0][0] if self.confidence >= self.min_confidence else UNCERTAIN
 
 
+Loaded = Waveform | BadClip | Recognition
+"""A waveform (samples,) as training has it, the answer for a recording that is too long for that, or a fault."""
+
+
 class Recogniser:
     """Emotions of recordings. The same input gives the same answer, whatever else is in the batch."""
 
@@ -87,7 +92,7 @@ class Recogniser:
 
     def recognise(self, waves: Sequence[tuple[Waveform, int]]) -> list[Recognition | BadClip]:
         """Returns an answer for each waveform (samples,) or (samples, channels) with its rate in Hz, or why there is none."""
-        return self._answers([self._prepared(wave, rate) for wave, rate in waves])
+        return list(self.each(lambda sound: self.prepared(*sound), waves))
 
     def file(self, path: Path, timeline: bool = False) -> Recognition:
         """Returns the answer for a file; with `timeline`, also the segments of one emotion.
@@ -101,15 +106,19 @@ class Recogniser:
         return answer
 
     def files(self, paths: Iterable[Path]) -> Iterator[Recognition | BadClip]:
-        """Yields the answer for each file in order, or why there is none; one batch of files on each core."""
+        """Yields the answer for each file in order, or why there is none."""
+        return self.each(self._loaded, paths)
 
-        def answers(batch: Sequence[Path]) -> list[Recognition | BadClip]:
-            return self._answers([self._loaded(path) for path in batch])
+    def each(self, load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[Recognition | BadClip]:
+        """Yields the answer for each item in order, or why there is none; `load` gives its sound. One batch on each core."""
 
-        for batch in parallel(answers, list(batched(paths, FILES)), together=1):
+        def answers(batch: Sequence[Item]) -> list[Recognition | BadClip]:
+            return self._answers([load(item) for item in batch])
+
+        for batch in parallel(answers, list(batched(items, TOGETHER)), together=1):
             yield from batch
 
-    def _loaded(self, path: Path, timeline: bool = False) -> Waveform | BadClip | Recognition:
+    def _loaded(self, path: Path, timeline: bool = False) -> Loaded:
         """Returns the waveform of a file, or the answer for one that is read block by block, or its fault."""
         try:
             with decodable(path) as readable:
@@ -119,14 +128,15 @@ class Recogniser:
         except BadClip as fault:
             return fault
 
-    def _prepared(self, wave: NDArray[np.floating], rate: int) -> Waveform | BadClip:
+    def prepared(self, wave: NDArray[np.floating], rate: int) -> Waveform | BadClip:
+        """Returns a waveform (samples,) or (samples, channels) with its rate in Hz as training has it, or its fault."""
         samples = np.asarray(wave, np.float32)
         try:
             return audio.prepare(audio.mono(samples[:, None] if samples.ndim == 1 else samples), rate, self.audio)
         except BadClip as fault:
             return fault
 
-    def _answers(self, waves: Sequence[Waveform | BadClip | Recognition]) -> list[Recognition | BadClip]:
+    def _answers(self, waves: Sequence[Loaded]) -> list[Recognition | BadClip]:
         """Answers for waveforms, with a fault where there is no answer; a fault or an answer stays as it is."""
         answers: list[Recognition | BadClip] = []
         whole = [w for w in waves if isinstance(w, np.ndarray) and not self._is_long(w)]
@@ -165,7 +175,7 @@ class Recogniser:
         size = max(1, round(self.about.median_seconds * self.rate))
         starts, levels, rows, end = [], [], [], 0
         for batch in batched(windows(pieces, size, max(1, size // 2)), BATCH):
-            waves = [(start, wave, self._prepared(wave, self.rate)) for start, wave in batch]
+            waves = [(start, wave, self.prepared(wave, self.rate)) for start, wave in batch]
             end = batch[-1][0] + len(batch[-1][1])
             usable = [(start, level(wave), ready) for start, wave, ready in waves if not isinstance(ready, BadClip)]
             starts += [start for start, _, _ in usable]
@@ -205,7 +215,12 @@ def decodable(path: Path) -> Iterator[Path]:
     with TemporaryDirectory() as folder:
         made = Path(folder) / "decoded.wav"
         command = [ffmpeg, "-nostdin", "-v", "error", "-i", str(path.resolve()), "-vn", str(made)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False, timeout=FFMPEG_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise BadClip(f"ffmpeg has not decoded it within {FFMPEG_SECONDS} s; convert the file to .wav") from None
         if done.returncode or not made.exists():
             raise BadClip(f"ffmpeg cannot decode it ({' '.join(done.stderr.split())[-160:]})")
         yield made
