@@ -46,6 +46,8 @@ def machine_fault(error: BaseException) -> str:
         return f"'{error.filename}': {error.strerror}"
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return f"a file cannot be written ({error.strerror})"
+    if type(error).__name__ == "LibsndfileError" and getattr(error, "code", None) == 2:  # its "System error."
+        return "a sound file cannot be written; the disk may be full"
     if reason := lack_of_memory(error):
         return f"out of memory ({reason})"
     for cause in _causes(error):

@@ -1,6 +1,7 @@
 """Our commands in forked processes, and the working folders that the parts of the suite start them in."""
 
 import importlib
+import importlib.util
 import os
 import shutil
 import sqlite3
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,14 +31,22 @@ NETWORK: dict[str, Any] = CORPUS | {
     "fit": {"stages": {"main": {"epochs": 3}}, "precision": "32", "gap_clips": 32},
 }
 """An experiment of seconds: a small network on generated voices."""
+SVM = {**NETWORK, "model": {"name": "svm"}, "data": {}, "fit": {}, "search": {"model.C": {"low": 0.1, "high": 10, "log": True}}}
+EXPERIMENTS = {
+    "net": NETWORK,
+    "vectors": SVM,
+    "studies/pair": {"arms": {"vectors": None, "net": None}, "protocols": {"speaker_folds": {"folds": 2}}},
+}
 Hook = Callable[[], None]
 
 
-def _forked() -> Any:
-    """Returns tests/forked.py, which starts a command as a fork of a process that has the libraries imported."""
+def shared(name: str) -> Any:
+    """Returns a module that the tests have as well: `forked`, which starts a command in a process with the libraries imported."""
+    if importlib.util.find_spec(f"trust.{name}"):
+        return importlib.import_module(f"trust.{name}")
     if (tests := str(REPOSITORY / "tests")) not in sys.path:
         sys.path.append(tests)
-    return importlib.import_module("forked")
+    return importlib.import_module(name)
 
 
 class Command:
@@ -47,7 +57,7 @@ class Command:
         inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         environment = inherited | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "OMP_NUM_THREADS": "1"} | variables
         arguments = (words, folder, environment, Path(self.output.name), before)
-        self.process = _forked().fork_server().Process(target=_run, args=arguments)
+        self.process = shared("forked").fork_server().Process(target=_run, args=arguments)
         self.process.start()
         self.pid: int = self.process.pid
 
@@ -55,31 +65,48 @@ class Command:
         """Returns whether it has not ended."""
         return bool(self.process.is_alive())
 
-    def said(self) -> str:
-        """Returns all that it has written so far."""
-        files = (Path(self.output.name, name) for name in ("stdout", "stderr"))
-        return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.exists())
-
-    def ended(self, seconds: float = 300) -> tuple[int, str]:
-        """Waits for the end; returns the exit status and all that it wrote.
+    def ended(self, seconds: float = 300) -> "Ended":
+        """Waits for the end.
 
         Raises: subprocess.TimeoutExpired after so many seconds; the process is killed.
         """
         self.process.join(seconds)
         if self.alive():
             self.process.kill()
-            raise subprocess.TimeoutExpired(str(self.process), seconds, self.said())
-        return int(self.process.exitcode), self.said()
+            self.process.join()
+            raise subprocess.TimeoutExpired(str(self.process), seconds, str(self._ended()))
+        return self._ended()
+
+    def _ended(self) -> "Ended":
+        files = (Path(self.output.name, name) for name in ("stdout", "stderr"))
+        out, err = (f.read_text(encoding="utf-8", errors="replace") if f.exists() else "" for f in files)
+        return Ended(int(self.process.exitcode), out, err)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left: its exit status and all that it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+    def fault(self) -> str:
+        """Returns what is wrong with the end of a command that could not do its work; empty for one clear line and status 2."""
+        lines = self.err.splitlines()
+        if self.status == 2 and len(lines) == 1 and lines[0].startswith("error: "):
+            return ""
+        return f"status {self.status}, {len(lines)} lines: {' … '.join(lines[:1] + lines[-1:])[-300:]}"
 
 
 def _run(words: tuple[str, ...], folder: Path, variables: dict[str, str], output: Path, before: Hook | None) -> None:
     if before:
         before()
-    _forked().run_command(words, folder, variables, output)
+    shared("forked").run_command(words, folder, variables, output)
 
 
-def run(folder: Path, *words: str, before: Hook | None = None, **variables: str) -> tuple[int, str]:
-    """Runs a command to its end; returns the exit status and all that it wrote."""
+def run(folder: Path, *words: str, before: Hook | None = None, **variables: str) -> Ended:
+    """Runs a command to its end."""
     return Command(folder, *words, before=before, **variables).ended()
 
 
@@ -90,22 +117,23 @@ def _empty_store() -> "tempfile.TemporaryDirectory[str]":
     return folder
 
 
-def workplace(folder: Path, experiments: Mapping[str, Any], clips: Path | None = None) -> Path:
-    """Makes a working folder with an empty store and these experiment files; `clips` is a cache to copy."""
+def workplace(folder: Path, experiments: Mapping[str, Any] | None = None) -> Path:
+    """Makes a working folder with an empty store and the files of `net`, `vectors` and the study `pair`, or of other experiments."""
     shutil.copytree(_empty_store().name, folder / "mlruns")
-    for name, tree in experiments.items():
+    for name, tree in (experiments or EXPERIMENTS).items():
         file = folder / "experiments" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-    if clips:
-        shutil.copytree(clips, folder / ".cache")
     return folder
 
 
 def runs(folder: Path) -> list[Run]:
     """Returns all runs of a folder's store."""
     client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
-    return list(store.runs(client))
+    try:
+        return list(store.runs(client))
+    finally:
+        client._tracking_client.store.engine.dispose()  # an open file would keep its disk from being made read-only
 
 
 def sound(database: Path) -> bool:

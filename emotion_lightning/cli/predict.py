@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from emotion_lightning.data.filesystem import written_whole
 from emotion_lightning.errors import UserError, listed
 from emotion_lightning.predict import Prediction, predict
 from emotion_lightning.serving import timeline
@@ -47,7 +48,9 @@ def predict_command(
         console.print(_table(predictions, names, escape(recogniser.about.title)))
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-        (_write_csv if out.suffix.lower() == ".csv" else _write_json)(out, predictions, recogniser.about.classes)
+        write = _write_csv if out.suffix.lower() == ".csv" else _write_json
+        with written_whole(out) as part:
+            write(part, predictions, recogniser.about.classes)
         console.print(f"written: {escape(str(out))}", soft_wrap=True)
     if with_timeline:
         for name, prediction in zip(names, predictions, strict=True):

@@ -12,6 +12,7 @@ import matplotlib
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
+from emotion_lightning.data.filesystem import folder_written_whole
 from emotion_lightning.report import figures as study_figures
 from emotion_lightning.report import formats, groups, tables
 from emotion_lightning.report.collect import Results
@@ -39,25 +40,24 @@ def write(name: str, folder: Path) -> tuple[Results, list[Row]]:
     """
     results = collect(name)
     lines = rows(results)
-    folder.mkdir(parents=True, exist_ok=True)
     drawn = {
         "overview": study_figures.overview(lines, results.plan.protocols),
         "loss_gaps": study_figures.loss_gaps(results),
         "confusions": study_figures.confusions(results),
     }
-    for stem, figure in drawn.items():
-        if figure:
-            figure.savefig(folder / f"{stem}.png", dpi=150)
     texts = _texts(results, lines)
-    (folder / "table.csv").write_text(formats.long_csv(lines), encoding="utf-8")
-    (folder / "table.tex").write_text(formats.latex(texts["main"]), encoding="utf-8")
-    (folder / "report.md").write_text(_markdown(texts), encoding="utf-8")
     images = {stem: _inline(figure) if figure else "" for stem, figure in drawn.items()}
     template = files("emotion_lightning.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    (folder / "index.html").write_text(
-        environment.from_string(template).render(**texts, images=images), encoding="utf-8"
-    )
+    page = environment.from_string(template).render(**texts, images=images)
+    with folder_written_whole(folder) as part:
+        for stem, figure in drawn.items():
+            if figure:
+                figure.savefig(part / f"{stem}.png", dpi=150)
+        (part / "table.csv").write_text(formats.long_csv(lines), encoding="utf-8")
+        (part / "table.tex").write_text(formats.latex(texts["main"]), encoding="utf-8")
+        (part / "report.md").write_text(_markdown(texts), encoding="utf-8")
+        (part / "index.html").write_text(page, encoding="utf-8")
     return results, lines
 
 

@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from emotion_lightning.config.command import make_options
+from emotion_lightning.data.filesystem import written_whole
 from emotion_lightning.errors import UserError
 from emotion_lightning.tuning import storage
 from emotion_lightning.tuning.inner import groups
@@ -65,7 +66,8 @@ def write(request: Request, study: Study) -> Winner:
     tree = {"base": _base(request), **nested(found.values)}
     body = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    file.write_text(_header(request, found, len(storage.finished(study))) + body, encoding="utf-8")
+    with written_whole(file) as part:
+        part.write_text(_header(request, found, len(storage.finished(study))) + body, encoding="utf-8")
     return found
 
 
