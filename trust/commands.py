@@ -31,7 +31,13 @@ NETWORK: dict[str, Any] = CORPUS | {
     "fit": {"stages": {"main": {"epochs": 3}}, "precision": "32", "gap_clips": 32},
 }
 """An experiment of seconds: a small network on generated voices."""
-SVM = {**NETWORK, "model": {"name": "svm"}, "data": {}, "fit": {}, "search": {"model.C": {"low": 0.1, "high": 10, "log": True}}}
+SVM = {
+    **NETWORK,
+    "model": {"name": "svm"},
+    "data": {},
+    "fit": {},
+    "search": {"model.C": {"low": 0.1, "high": 10, "log": True}},
+}
 EXPERIMENTS = {
     "net": NETWORK,
     "vectors": SVM,
@@ -55,7 +61,9 @@ class Command:
     def __init__(self, folder: Path, *words: str, before: Hook | None = None, **variables: str):
         self.output = tempfile.TemporaryDirectory()
         inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        environment = inherited | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "OMP_NUM_THREADS": "1"} | variables
+        environment = (
+            inherited | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "OMP_NUM_THREADS": "1"} | variables
+        )
         arguments = (words, folder, environment, Path(self.output.name), before)
         self.process = shared("forked").fork_server().Process(target=_run, args=arguments)
         self.process.start()
@@ -118,7 +126,7 @@ def _empty_store() -> "tempfile.TemporaryDirectory[str]":
 
 
 def workplace(folder: Path, experiments: Mapping[str, Any] | None = None) -> Path:
-    """Makes a working folder with an empty store and the files of `net`, `vectors` and the study `pair`, or of other experiments."""
+    """Makes a working folder with an empty store and the experiments `net`, `vectors` and study `pair`, or other ones."""
     shutil.copytree(_empty_store().name, folder / "mlruns")
     for name, tree in (experiments or EXPERIMENTS).items():
         file = folder / "experiments" / f"{name}.yaml"

@@ -101,7 +101,12 @@ def _outcome(tally: Tally, watched: Watched, files: int, log: Path) -> Iterator[
     seen = f"p50 {cuts[49]:.0f} ms, p95 {cuts[94]:.0f} ms, p99 {cuts[98]:.0f} ms"
     busy = {status: count for status, count in tally.statuses.items() if status != 200}
     good = [fault for fault in tally.faults if fault.startswith("good")]
-    yield Row(f"{CLIENTS} clients: answers to good requests", len(tally.latencies), tuple(good), f"{seen}; busy: {busy or 'never'}")
+    yield Row(
+        f"{CLIENTS} clients: answers to good requests",
+        len(tally.latencies),
+        tuple(good),
+        f"{seen}; busy: {busy or 'never'}",
+    )
     bad = [fault for fault in tally.faults if not fault.startswith("good")]
     kinds = len(tally.hostile)
     yield Row(f"hostile requests of {kinds} kinds", sum(tally.hostile.values()), tuple(bad))
@@ -111,7 +116,8 @@ def _outcome(tally: Tally, watched: Watched, files: int, log: Path) -> Iterator[
         faults.append(f"{files} more open files than before")
     if "Traceback" in (said := log.read_text(encoding="utf-8", errors="replace")):
         faults.append(f"the server printed a traceback: {said[-300:]}")
-    yield Row("memory, open files, and stderr of the server", len(watched.megabytes), tuple(faults), f"{first:.0f}, {middle:.0f}, {last:.0f} MB")  # fmt: skip
+    label, seen = "memory, open files and stderr of the server", f"{first:.0f}, {middle:.0f}, {last:.0f} MB"
+    yield Row(label, len(watched.megabytes), tuple(faults), seen)
 
 
 Expected = list[tuple[dict[str, str], dict[str, float]]]
@@ -124,7 +130,9 @@ def _expected(model: Recogniser, clips: list[Path]) -> Expected:
     ]
 
 
-def _one_client(port: int, expected: Expected, chance: Random, tally: Tally, seconds: float, share: float = HOSTILE) -> None:
+def _one_client(
+    port: int, expected: Expected, chance: Random, tally: Tally, seconds: float, share: float = HOSTILE
+) -> None:
     """Sends one request after another, on one connection while it lasts, for so many seconds."""
     end, connection = time.monotonic() + seconds, _connection(port)
     while time.monotonic() < end:

@@ -31,8 +31,8 @@ from trust.commands import Command, Ended, figures, run, runs, shared, sound, wo
 from trust.disks import Disk, Unavailable, disk
 from trust.rows import Row, Setting
 
-NETWORK_KB, CACHE_KB, REPORT_KB, TUNE_KB = 4500, 13_500, 1500, 1200
-"""What a run, a cache, a report and a search write, about; a disk with less free space is full before they have ended."""
+NETWORK_KB, CACHE_KB = 4500, 13_500
+"""What a run and a cache write, about; a disk with less free space is full before they have ended."""
 
 
 class Place:
@@ -69,50 +69,56 @@ class Place:
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    place, chance = Place(setting.work), random.Random(setting.seed)
-    for part in (_full_disks, _read_only):
+    place = Place(setting.work)
+    for name, part in PARTS.items():
         try:
-            yield from part(place, setting, chance)
+            yield from part(place, setting)
         except Unavailable as reason:
-            yield Row(part.__name__.strip("_").replace("_", " "), 0, (), f"skipped: {reason}")
-    yield _locked_database(place, setting, chance)
-    yield _memory(place, setting, chance)
-    yield _clock(place, setting, chance)
-    yield _boot_time(place)
-    yield _lost_server(place, setting, chance)
+            yield Row(name.replace("_", " "), 0, (), f"skipped: {reason}")
 
 
 # A full disk
 
 
-def _full_disks(place: Place, setting: Setting, chance: random.Random) -> Iterator[Row]:
-    faults, count = [], setting.times(40, least=2)
+def _full_runs(place: Place, setting: Setting) -> Iterator[Row]:
+    faults, count, chance = [], setting.times(24), random.Random(setting.seed)
     for _ in range(count):
         free = chance.randrange(NETWORK_KB)
         with disk(place.new()) as small:
             faults += [f"{free} KB free: {fault}" for fault in _full_run(place, small, free)]
     yield Row("full disk under training, logging, model package", count, tuple(faults))
-    faults, count = [], setting.times(12)
+
+
+def _full_caches(place: Place, setting: Setting) -> Iterator[Row]:
+    faults, count, chance = [], setting.times(10), random.Random(setting.seed)
     for _ in range(count):
         free = chance.randrange(CACHE_KB)
         with disk(place.new()) as small:
             faults += [f"{free} KB free: {fault}" for fault in _full_cache(place, small, free)]
     yield Row("full disk under the corpus and the cache", count, tuple(faults))
-    for label, most, words, kept in (
-        ("a report", REPORT_KB, ("report", "pair"), "reports"),
-        ("the answers of a model", 40, ("predict", "{clips}", "--run", "{run}", "--out", "answers/all.csv"), "answers"),
-        ("an ONNX file", 400, ("export", "--run", "{run}", "--out", "exported", "--audio", "{clips}"), "exported"),
-        ("a search", TUNE_KB, ("tune", "vectors", "--trials", "3", "--inner", "2", "--cache", "{cache}"), "experiments"),
-    ):  # fmt: skip
-        faults, count = [], setting.times(8)
-        with disk(place.new()) as small:
-            folder = _finished_study(place, small)
-            words = tuple(_filled(word, place, folder) for word in words)
+
+
+def _full_outputs(place: Place, setting: Setting) -> Iterator[Row]:
+    chance = random.Random(setting.seed)
+    with disk(place.new()) as small:
+        folder = _finished_study(place, small)
+        for label, most, command, kept in OUTPUTS:
+            faults, count = [], setting.times(6)
+            words = tuple(_filled(word, place, folder) for word in command)
             for number in range(count):
                 free = chance.randrange(most)
                 found = _full_output(small, folder, words, kept, free, number)
                 faults += [f"{free} KB free: {fault}" for fault in found]
-        yield Row(f"full disk under {label}", count, tuple(faults))
+            yield Row(f"full disk under {label}", count, tuple(faults))
+
+
+OUTPUTS = (
+    ("a report", 1000, ("report", "pair"), "reports"),
+    ("the answers of a model", 40, ("predict", "{clips}", "--run", "{run}", "--out", "answers/all.csv"), "answers"),
+    ("an ONNX file", 100, ("export", "--run", "{run}", "--out", "exported", "--audio", "{clips}"), "exported"),
+    ("a search", 1200, ("tune", "vectors", "--trials", "2", "--inner", "2", "--cache", "{cache}"), "experiments"),
+)
+"""What is written, about how many KB it takes, the command, and the folder in which nothing may be left half."""
 
 
 def _full_run(place: Place, small: Disk, free: int) -> Iterator[str]:
@@ -164,12 +170,16 @@ def _filled(word: str, place: Place, folder: Path) -> str:
     return word.format(clips=clips, cache=place.cache, run=found[0])
 
 
-def _full_output(small: Disk, folder: Path, words: tuple[str, ...], kept: str, free: int, number: int) -> Iterator[str]:
+def _full_output(
+    small: Disk, folder: Path, words: tuple[str, ...], kept: str, free: int, number: int
+) -> Iterator[str]:
     """A command that writes into the folder `kept`: each file that was there must be the old or the new one, and whole."""
     small.leave_free(100_000)
     if kept != "experiments":
         shutil.rmtree(folder / kept, ignore_errors=True)
-    searches = [[f"seed={2 * number + i}"] if words[0] == "tune" else [] for i in (0, 1)]  # the same one would have ended
+    searches = [
+        [f"seed={2 * number + i}"] if words[0] == "tune" else [] for i in (0, 1)
+    ]  # the same one would have ended
     whole = run(folder, *words, *searches[0])
     if whole.status:
         yield f"with enough space: {whole.fault()}"
@@ -196,7 +206,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 # A read-only folder
 
 
-def _read_only(place: Place, setting: Setting, chance: random.Random) -> Iterator[Row]:
+def _read_only(place: Place, setting: Setting) -> Iterator[Row]:
     with disk(place.new()) as small:
         folder = _finished_study(place, small)
         commands = [
@@ -235,7 +245,8 @@ def _lock(database: Path) -> Iterator[None]:
             connection.rollback()
 
 
-def _locked_database(place: Place, setting: Setting, chance: random.Random) -> Row:
+def _locked_database(place: Place, setting: Setting) -> Iterator[Row]:
+    chance = random.Random(setting.seed)
     faults, count = [], setting.times(6, least=2)
     for number in range(count):
         folder, for_good = workplace(place.new()), number % 2 == 0
@@ -250,7 +261,7 @@ def _locked_database(place: Place, setting: Setting, chance: random.Random) -> R
             faults += list(place.wrong(folder, "net", command.ended()))
         elif ended.status:
             faults += [fault for fault in [ended.fault()] if fault] + list(place.again(folder, "net", ended))
-    return Row("locked database, for a moment and for good", count, tuple(faults))
+    yield Row("locked database, for a moment and for good", count, tuple(faults))
 
 
 # Too little memory
@@ -262,7 +273,8 @@ def limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _memory(place: Place, setting: Setting, chance: random.Random) -> Row:
+def _memory(place: Place, setting: Setting) -> Iterator[Row]:
+    chance = random.Random(setting.seed)
     faults, refused, count = [], 0, setting.times(12, least=2)
     for _ in range(count):
         megabytes, folder = chance.randrange(60, 700), workplace(place.new())
@@ -272,7 +284,7 @@ def _memory(place: Place, setting: Setting, chance: random.Random) -> Row:
         if ended.status and (fault := ended.fault()):
             faults.append(f"{megabytes} MB: {fault}")
         faults += [f"{megabytes} MB: {fault}" for fault in place.again(folder, "net", Ended(0, "", ""))]
-    return Row("out of memory, processor", count, tuple(faults), f"{refused} of them had too little")
+    yield Row("out of memory, processor", count, tuple(faults), f"{refused} of them had too little")
 
 
 # A clock that jumps
@@ -284,7 +296,8 @@ def jump(after: float, seconds: float) -> None:
     time.time = lambda: real() + seconds * (time.monotonic() - begun > after)
 
 
-def _clock(place: Place, setting: Setting, chance: random.Random) -> Row:
+def _clock(place: Place, setting: Setting) -> Iterator[Row]:
+    chance = random.Random(setting.seed)
     faults, jumps = [], [-3600, 3600, -365 * 86_400, 10 * 365 * 86_400]
     count = setting.times(8, least=2)
     for number in range(count):
@@ -294,7 +307,7 @@ def _clock(place: Place, setting: Setting, chance: random.Random) -> Row:
         for words in (("prune", "--older", "1h"), ("experiments",)):
             if (other := run(folder, *words)).status:
                 faults.append(f"{seconds} s: {words[0]}: {other.fault()}")
-    return Row("clock jumps during a run, by an hour to ten years", count, tuple(faults))
+    yield Row("clock jumps during a run, by an hour to ten years", count, tuple(faults))
 
 
 def shift_boot_time(seconds: int) -> None:
@@ -309,11 +322,11 @@ def shift_boot_time(seconds: int) -> None:
     file.unlink()
 
 
-def _boot_time(place: Place) -> Row:
+def _boot_time(place: Place, setting: Setting) -> Iterator[Row]:
     """A run is under way, the clock is set, and another command looks for dead runs: it must leave that run alone."""
     label = "clock set while another command looks for dead runs"
     if os.geteuid():
-        return Row(label, 0, (), "skipped: this user may not mount")
+        raise Unavailable("this user may not mount")
     folder, faults = workplace(place.new()), []
     first = Command(folder, "train", "net", "--cache", str(place.cache), "fit.stages.main.epochs=400")
     while first.alive() and not list((folder / "mlruns" / "checkpoints").glob("*/last.ckpt")):
@@ -324,13 +337,14 @@ def _boot_time(place: Place) -> Row:
         faults.append(f"{statuses}; {other.err[-300:]}")
     os.kill(first.pid, signal.SIGTERM)
     first.ended()
-    return Row(label, 1, tuple(faults))
+    yield Row(label, 1, tuple(faults))
 
 
 # A server that is lost
 
 
-def _lost_server(place: Place, setting: Setting, chance: random.Random) -> Row:
+def _lost_server(place: Place, setting: Setting) -> Iterator[Row]:
+    chance = random.Random(setting.seed)
     faults, count = [], setting.times(4)
     at_server = place.new()
     at_server.mkdir()
@@ -350,7 +364,7 @@ def _lost_server(place: Place, setting: Setting, chance: random.Random) -> Row:
             faults += [title + fault for fault in _at_server(place, folder, words, server, ended)]
     finally:
         server.stop()
-    return Row("MLflow's server killed during a run, and started again", count, tuple(faults))
+    yield Row("MLflow's server killed during a run, and started again", count, tuple(faults))
 
 
 def _at_server(place: Place, folder: Path, words: tuple[str, ...], server: Any, ended: Ended) -> Iterator[str]:
@@ -370,3 +384,16 @@ def _at_server(place: Place, folder: Path, words: tuple[str, ...], server: Any, 
         yield "something is still in the outbox"
     for r in found:
         client.delete_run(r.info.run_id)
+
+
+PARTS = {
+    "full_runs": _full_runs,
+    "full_caches": _full_caches,
+    "full_outputs": _full_outputs,
+    "read_only": _read_only,
+    "locked_database": _locked_database,
+    "memory": _memory,
+    "clock": _clock,
+    "boot_time": _boot_time,
+    "lost_server": _lost_server,
+}

@@ -48,7 +48,11 @@ def _runs(folder: Path, count: int, wanted: dict[str, dict[str, float]], entries
     by_name = Counter((r.data.tags["experiment"], r.info.status) for r in found)
     if by_name != Counter((name, "FINISHED") for name in names):
         faults.append(f"runs: {dict(by_name)}")
-    faults += [f"run {r.info.run_id[:8]} has other figures than alone" for r in found if figures(r) != wanted[r.data.tags["experiment"]]]
+    faults += [
+        f"run {r.info.run_id[:8]} has other figures than alone"
+        for r in found
+        if figures(r) != wanted[r.data.tags["experiment"]]
+    ]
     faults += _doubled(folder)
     if _entries(folder) != entries:
         faults.append(f"cache: {dict(_entries(folder))}, alone {dict(entries)}")
@@ -57,9 +61,11 @@ def _runs(folder: Path, count: int, wanted: dict[str, dict[str, float]], entries
 
 def _studies(folder: Path, alone: Path) -> Row:
     """Two studies with the same cells: each cell is run once in all, and both reports are those of one study alone."""
-    words = [("study", name, "--cache", str(alone / ".cache")) for name in ("first", "second")]
+    words: list[tuple[str, ...]] = [("study", name, "--cache", str(alone / ".cache")) for name in ("first", "second")]
     ended = _together(folder, words)
-    faults = [f"study: status {e.status}: {e.err[-200:]}" for e in ended if e.status not in (0, 1) or "Traceback" in e.err]
+    faults = [
+        f"study: status {e.status}: {e.err[-200:]}" for e in ended if e.status not in (0, 1) or "Traceback" in e.err
+    ]
     faults += _locked(ended)
     for study in words:  # a cell that the other study was running is missing in the report until now
         if (last := run(folder, *study)).status:
@@ -70,7 +76,9 @@ def _studies(folder: Path, alone: Path) -> Row:
     statuses = Counter(r.info.status for r in runs(folder))
     if statuses != {"FINISHED": 6}:
         faults.append(f"runs: {dict(statuses)}")
-    tables = [sorted((folder / "reports" / name / "table.csv").read_text().splitlines()) for name in ("first", "second")]
+    tables = [
+        sorted((folder / "reports" / name / "table.csv").read_text().splitlines()) for name in ("first", "second")
+    ]
     if tables[0] != tables[1]:
         faults.append("the two reports differ")
     return Row("two studies with the same 4 cells at once", 4, tuple(faults + _doubled(folder)))
@@ -83,10 +91,17 @@ def _report_and_prune(folder: Path, alone: Path, count: int) -> Row:
     old = [r.info.run_id for r in runs(folder)]
     loose = run(folder, "train", "net", "seed=99", *cache)
     faults += _wrong_ends([loose])
-    training = [Command(folder, "train", name, f"seed={n}", *cache) for n, name in enumerate(["net", "vectors"] * (count // 2), 1)]
+    training = [
+        Command(folder, "train", name, f"seed={n}", *cache)
+        for n, name in enumerate(["net", "vectors"] * (count // 2), 1)
+    ]
     others = 0
     while any(command.alive() for command in training):
-        pair = [("report", "first"), ("report", "first"), ("prune", "--older", "0d", "--yes") if not others else ("prune", "--older", "1d", "--yes")]
+        pair = [
+            ("report", "first"),
+            ("report", "first"),
+            ("prune", "--older", "0d", "--yes") if not others else ("prune", "--older", "1d", "--yes"),
+        ]
         faults += _wrong_ends(_together(folder, pair))
         others += len(pair)
         time.sleep(0.2)
@@ -99,7 +114,9 @@ def _report_and_prune(folder: Path, alone: Path, count: int) -> Row:
     # a run that had finished before the first deletion began may be among the old ones
     if len(lost) > 1 or "99" in seeds or any(n > 1 for n in seeds.values()):
         faults.append(f"runs by seed: {dict(seeds)}")
-    return Row(f"{others} reports and deletions during {len(training)} runs", others, tuple(faults + _doubled(folder)))
+    return Row(
+        f"{others} reports and deletions during {len(training)} runs", others, tuple(faults + _doubled(folder))
+    )
 
 
 def _together(folder: Path, commands: list[tuple[str, ...]]) -> list[Ended]:

@@ -71,7 +71,7 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def written_whole(file: Path) -> Iterator[Path]:
-    """Gives a path beside `file`. What is written there is moved onto `file` at the end; if the block fails, `file` is as before."""
+    """Gives a path beside `file`. What is written there is moved onto `file` at the end; if the block fails, `file` stays."""
     part = file.with_name(f".{file.name}.part")
     try:
         yield part
