@@ -90,13 +90,13 @@ def rows(setting: Setting) -> Iterator[Row]:
         for future in futures:
             future.result()
         time.sleep(min(TIMEOUT, 2))
-        yield from _outcome(tally, watched, server.num_fds() - before, log)
+        yield from outcome(tally, watched, server.num_fds() - before, log)
         last = Tally()
         _one_client(port, expected, Random(setting.seed), last, 2, share=0)
         yield Row("good requests after the load", len(last.latencies), tuple(last.faults))
 
 
-def _outcome(tally: Tally, watched: Watched, files: int, log: Path) -> Iterator[Row]:
+def outcome(tally: Tally, watched: Watched, files: int, log: Path) -> Iterator[Row]:
     cuts = statistics.quantiles([1000 * s for s in tally.latencies], n=100, method="inclusive")
     seen = f"p50 {cuts[49]:.0f} ms, p95 {cuts[94]:.0f} ms, p99 {cuts[98]:.0f} ms"
     busy = {status: count for status, count in tally.statuses.items() if status != 200}
@@ -151,7 +151,7 @@ def _one_client(
             connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             status, content = answer.status, json.loads(answer.read())
-            fault = _wrong(status, content, chosen)
+            fault = wrong(status, content, chosen)
         except (OSError, http.client.HTTPException, ValueError) as error:
             status, fault, connection = 0, f"{type(error).__name__}: {error}", _connection(port)
         with tally.lock:
@@ -164,7 +164,7 @@ def _connection(port: int) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
 
-def _wrong(status: int, content: dict[str, object], chosen: Expected) -> str:
+def wrong(status: int, content: dict[str, object], chosen: Expected) -> str:
     """Returns what is wrong with the answer to a good request."""
     if status in BUSY:
         return "" if isinstance(content.get("error"), str) else f"{status} without a reason"
@@ -175,7 +175,7 @@ def _wrong(status: int, content: dict[str, object], chosen: Expected) -> str:
     if len(answers) != len(chosen):
         return f"{len(answers)} answers to {len(chosen)} rows"
     for answer, (_, wanted) in zip(answers, chosen, strict=True):
-        if largest := max(abs(answer[name] - value) for name, value in wanted.items()) > TOLERANCE:
+        if (largest := max(abs(answer[name] - value) for name, value in wanted.items())) > TOLERANCE:
             return f"a probability differs by {largest:g} from the model in process"
     return ""
 

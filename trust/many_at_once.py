@@ -28,16 +28,22 @@ EXPERIMENTS = {
 
 def rows(setting: Setting) -> Iterator[Row]:
     """Starts programs together, waits for all, and compares what they left with what one program alone leaves."""
+    yield from runs_at_once(setting)
+    alone = setting.work / "alone"
+    yield _studies(workplace(setting.work / "studies", EXPERIMENTS), alone)
+    yield _report_and_prune(workplace(setting.work / "prune", EXPERIMENTS), alone, setting.times(6, least=2))
+
+
+def runs_at_once(setting: Setting, at_once: int = AT_ONCE) -> Iterator[Row]:
+    """Trains both experiments alone, and then many at once in another folder, several times."""
     alone = workplace(setting.work / "alone", EXPERIMENTS)
     for name in ("net", "vectors"):
         assert run(alone, "train", name).status == 0
     wanted = {r.data.tags["experiment"]: figures(r) for r in runs(alone)}
     entries = _entries(alone)
-    for number in range(setting.times(3)):
+    for number in range(setting.times(2)):
         folder = workplace(setting.work / f"runs-{number}", EXPERIMENTS)
-        yield _runs(folder, setting.times(AT_ONCE, least=6), wanted, entries, number)
-    yield _studies(workplace(setting.work / "studies", EXPERIMENTS), alone)
-    yield _report_and_prune(workplace(setting.work / "prune", EXPERIMENTS), alone, setting.times(6, least=2))
+        yield _runs(folder, at_once, wanted, entries, number)
 
 
 def _runs(folder: Path, count: int, wanted: dict[str, dict[str, float]], entries: Counter[str], number: int) -> Row:
@@ -53,7 +59,7 @@ def _runs(folder: Path, count: int, wanted: dict[str, dict[str, float]], entries
         for r in found
         if figures(r) != wanted[r.data.tags["experiment"]]
     ]
-    faults += _doubled(folder)
+    faults += doubled(folder)
     if _entries(folder) != entries:
         faults.append(f"cache: {dict(_entries(folder))}, alone {dict(entries)}")
     return Row(f"{len(names)} runs at once into an empty cache, round {number + 1}", len(names), tuple(faults))
@@ -66,7 +72,7 @@ def _studies(folder: Path, alone: Path) -> Row:
     faults = [
         f"study: status {e.status}: {e.err[-200:]}" for e in ended if e.status not in (0, 1) or "Traceback" in e.err
     ]
-    faults += _locked(ended)
+    faults += locked(ended)
     for study in words:  # a cell that the other study was running is missing in the report until now
         if (last := run(folder, *study)).status:
             faults.append(f"{study[1]} again: {last.err[-300:]}")
@@ -81,7 +87,7 @@ def _studies(folder: Path, alone: Path) -> Row:
     ]
     if tables[0] != tables[1]:
         faults.append("the two reports differ")
-    return Row("two studies with the same 4 cells at once", 4, tuple(faults + _doubled(folder)))
+    return Row("two studies with the same 4 cells at once", 4, tuple(faults + doubled(folder)))
 
 
 def _report_and_prune(folder: Path, alone: Path, count: int) -> Row:
@@ -114,9 +120,7 @@ def _report_and_prune(folder: Path, alone: Path, count: int) -> Row:
     # a run that had finished before the first deletion began may be among the old ones
     if len(lost) > 1 or "99" in seeds or any(n > 1 for n in seeds.values()):
         faults.append(f"runs by seed: {dict(seeds)}")
-    return Row(
-        f"{others} reports and deletions during {len(training)} runs", others, tuple(faults + _doubled(folder))
-    )
+    return Row(f"{others} reports and deletions during {len(training)} runs", others, tuple(faults + doubled(folder)))
 
 
 def _together(folder: Path, commands: list[tuple[str, ...]]) -> list[Ended]:
@@ -125,14 +129,14 @@ def _together(folder: Path, commands: list[tuple[str, ...]]) -> list[Ended]:
 
 
 def _wrong_ends(ended: list[Ended]) -> list[str]:
-    return [f"status {e.status}: {e.err[-300:]}" for e in ended if e.status] + _locked(ended)
+    return [f"status {e.status}: {e.err[-300:]}" for e in ended if e.status] + locked(ended)
 
 
-def _locked(ended: list[Ended]) -> list[str]:
+def locked(ended: list[Ended]) -> list[str]:
     return ["a database was locked" for e in ended if "locked" in e.err]
 
 
-def _doubled(folder: Path) -> list[str]:
+def doubled(folder: Path) -> list[str]:
     """Names what the store holds twice, or in part: metrics of one step, runs without params, files half written."""
     database = folder / "mlruns" / "mlflow.db"
     faults = [] if sound(database) else ["the database is damaged"]
