@@ -1,7 +1,9 @@
 """Errors that a user can correct. The command prints one line, without a traceback, and ends with status 2."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import errno
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 
@@ -20,6 +22,63 @@ def cannot_write_cache(folder: Path, error: OSError) -> str:
     return (
         f"data.cache: '{folder}' cannot be written ({error.strerror or error}); CACHE=<folder> names another folder"
     )
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (errno.EIO, errno.EROFS, errno.EFBIG)
+DATABASE = re.compile(r"\((?:sqlite3|psycopg2)\.(?:Operational|Database)Error\) ([^\n]+)")
+"""What SQLAlchemy, and with it MLflow and Optuna, says of a database that cannot be used now."""
+MEMORY = re.compile(
+    r"can't allocate memory: you tried to allocate \d+ bytes|CUDA out of memory. Tried to allocate [\d.]+ \w+"
+    r"|Unable to allocate [\d.]+ \w+|CUDA out of memory|Cannot allocate memory|can't start new thread"
+)
+
+
+def machine_fault(error: BaseException) -> str:
+    """Returns the message where the machine is at fault: a file, a full disk, a locked database, too little memory.
+
+    Empty for any other error.
+    """
+    if isinstance(error, OSError) and error.errno in FULL:
+        file = error.filename2 or error.filename
+        return f"the disk is full ({error.strerror})" + (f": '{file}'" if file else "")
+    if isinstance(error, OSError) and error.filename:
+        return f"'{error.filename}': {error.strerror}"
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return f"a file cannot be written ({error.strerror})"
+    if type(error).__name__ == "LibsndfileError" and getattr(error, "code", None) == 2:  # its "System error."
+        return "a sound file cannot be written; the disk may be full"
+    if reason := lack_of_memory(error):
+        return f"out of memory ({reason})"
+    for cause in _causes(error):
+        if found := DATABASE.search(str(cause)):
+            return _database_fault(found[1].strip())
+    return ""
+
+
+def lack_of_memory(error: BaseException) -> str:
+    """Returns what could not be allocated, where memory has run out, of the GPU or the machine; empty for any other error."""
+    found = MEMORY.search(str(error))
+    is_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if is_of_memory or (found and isinstance(error, (RuntimeError, OSError))):
+        return found[0] if found else "an allocation was refused"
+    return ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields the error and what it was raised from."""
+    cause: BaseException | None = error
+    while cause:
+        yield cause
+        cause = cause.__cause__
+
+
+def _database_fault(reason: str) -> str:
+    if "locked" in reason:
+        return f"another program holds the database ({reason}); give the command again when it has ended"
+    if "disk is full" in reason:
+        return f"the disk is full ({reason})"
+    return f"the database cannot be used ({reason})"
 
 
 def listed(title: str, lines: Sequence[str], most: int = 20) -> str:

@@ -1,80 +1,155 @@
-"""Runs `emotion-lightning` in a process of its own, as a user does, without importing torch each time."""
+"""Our commands in forked processes, and the working folders that the parts of the suite start them in."""
 
-import functools
-import multiprocessing
-import os
+import importlib
+import sqlite3
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
-from benchmarks.timing import REPOSITORY
+import yaml
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
 
-# emotion_lightning is first, and only its __init__: it sets variables that the libraries read at import
-LIBRARIES = (
-    *("emotion_lightning", "torch", "torchaudio", "timm", "lightning", "torchmetrics", "mlflow", "mlflow.pytorch"),
-    *("mlflow.system_metrics.system_metrics_monitor", "sklearn.svm", "skops.io", "matplotlib.figure", "typer"),
-)
+from emotion_lightning.tracking import store
+from trust import forked
+
+REPOSITORY = Path(__file__).parent.parent
+CORPUS = {"corpora": {"demo": {"speakers": 4, "takes": 1}}}
+NETWORK: dict[str, Any] = CORPUS | {
+    "protocol": {"name": "speaker_folds", "folds": 2, "val_folds": 2},
+    "features": {"name": "mfcc", "frames": 64},
+    "model": {"name": "small_cnn", "width": 8},
+    "data": {"batch_size": 16},
+    "fit": {"stages": {"main": {"epochs": 3}}, "precision": "32", "gap_clips": 32},
+}
+"""An experiment of seconds: a small network on generated voices."""
+SVM = {
+    **NETWORK,
+    "model": {"name": "svm"},
+    "data": {},
+    "fit": {},
+    "search": {"model.C": {"low": 0.1, "high": 10, "log": True}},
+}
+EXPERIMENTS = {
+    "net": NETWORK,
+    "vectors": SVM,
+    "studies/pair": {"arms": {"vectors": None, "net": None}, "protocols": {"speaker_folds": {"folds": 2}}},
+}
+Hook = Callable[[], None]
+
+
+def servers() -> Any:
+    """Returns the module of the tests that starts tracking servers."""
+    if (tests := str(REPOSITORY / "tests")) not in sys.path:
+        sys.path.append(tests)
+    return importlib.import_module("servers")
+
+
+class Command:
+    """`emotion-lightning <words>` in a process of its own. `before` is called in that process first."""
+
+    def __init__(self, folder: Path, *words: str, before: Hook | None = None, **variables: str):
+        self.output = tempfile.TemporaryDirectory()
+        environment = forked.environment({"OMP_NUM_THREADS": "1", "NO_COLOR": "1", **variables})
+        arguments = (words, folder, environment, Path(self.output.name), before)
+        self.process = forked.fork_server().Process(target=forked.run_command, args=arguments)
+        self.process.start()
+        self.pid = int(self.process.pid or 0)
+
+    def alive(self) -> bool:
+        """Returns whether it has not ended."""
+        return bool(self.process.is_alive())
+
+    def ended(self, seconds: float = 300, until: Callable[[], bool] | None = None) -> "Ended":
+        """Waits for the end. After `seconds`, or as soon as `until()` is true, the process is killed and its status is None."""
+        end = time.monotonic() + seconds
+        while self.alive() and time.monotonic() < end and not (until and until()):
+            self.process.join(0.02 if until else seconds)
+        status = self.process.exitcode
+        if status is None:
+            self.process.kill()
+            self.process.join()
+        files = (Path(self.output.name, name) for name in ("stdout", "stderr"))
+        out, err = (f.read_text(encoding="utf-8", errors="replace") if f.exists() else "" for f in files)
+        return Ended(status, out, err)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit status (None: it was stopped because it took too long) and what it printed."""
+    """What a command left: its exit status, None if it was killed because it took too long, and all that it wrote."""
 
-    code: int | None
-    printed: str
+    status: int | None
+    out: str
+    err: str
+
+    @property
+    def printed(self) -> str:
+        """Returns what it wrote, errors last."""
+        return self.out + self.err
 
     @property
     def refused(self) -> str:
-        """Returns what is wrong with a refusal; "" where it is status 2 and one clear line."""
+        """Returns what is wrong with a refusal; empty for status 2 and one line of error, among other lines."""
         lines = [line for line in self.printed.splitlines() if line.startswith("error:")]
-        if self.code is None:
+        if self.status is None:
             return "it did not end"
-        if "Traceback" in self.printed or self.code != 2 or len(lines) != 1:
-            return f"status {self.code} and no single line of error: {' '.join(self.printed.split())[-300:]}"
+        if "Traceback" in self.printed or self.status != 2 or len(lines) != 1:
+            return f"status {self.status} and no single line of error: {' '.join(self.printed.split())[-300:]}"
         return ""
 
-
-@functools.cache
-def _fork_server() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(LIBRARIES))
-    return context
+    def fault(self) -> str:
+        """Returns what is wrong with the end of a command that could not do its work; empty for one clear line and status 2."""
+        lines = self.err.splitlines()
+        if self.status == 2 and len(lines) == 1 and lines[0].startswith("error: "):
+            return ""
+        return f"status {self.status}, {len(lines)} lines: {' … '.join(lines[:1] + lines[-1:])[-300:]}"
 
 
 def run(
-    folder: Path, *words: str, seconds: float = 300, until: Callable[[], bool] | None = None, **variables: str
+    folder: Path,
+    *words: str,
+    before: Hook | None = None,
+    seconds: float = 300,
+    until: Callable[[], bool] | None = None,
+    **variables: str,
 ) -> Ended:
-    """Runs `emotion-lightning WORDS` in `folder` with these environment variables, and waits for its end.
-
-    It is killed (SIGKILL) after `seconds`, or as soon as `until()` is true; then its status is None.
-    """
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "EMOTION_"))}
-    environment = {**inherited, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "NO_COLOR": "1", **variables}
-    with TemporaryDirectory() as output:
-        file = Path(output) / "printed"
-        process = _fork_server().Process(target=_command, args=(words, folder, environment, file))
-        process.start()
-        end = time.monotonic() + seconds
-        while process.exitcode is None and time.monotonic() < end and not (until and until()):
-            process.join(0.02 if until else seconds)
-        if (code := process.exitcode) is None:
-            process.kill()
-            process.join()
-        return Ended(code, file.read_text(encoding="utf-8", errors="replace") if file.exists() else "")
+    """Runs a command to its end, as `Command.ended` says."""
+    return Command(folder, *words, before=before, **variables).ended(seconds, until)
 
 
-def _command(words: Sequence[str], folder: Path, variables: dict[str, str], output: Path) -> None:
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(variables)
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for number in (1, 2):
-        os.dup2(descriptor, number)
-    sys.argv = ["emotion-lightning", *words]
-    from emotion_lightning.cli.main import main
+def workplace(folder: Path, experiments: Mapping[str, Any] | None = None) -> Path:
+    """Makes a working folder with an empty store and the experiments `net`, `vectors` and study `pair`, or other ones."""
+    forked.copy_ready_store(folder)
+    for name, tree in (experiments or EXPERIMENTS).items():
+        file = folder / "experiments" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    return folder
 
-    main()
+
+def runs(folder: Path) -> list[Run]:
+    """Returns all runs of a folder's store."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    try:
+        return list(store.runs(client))
+    finally:
+        client._tracking_client.store.engine.dispose()  # an open file would keep its disk from being made read-only
+
+
+def sound(database: Path) -> bool:
+    """Returns whether SQLite finds the database whole."""
+    with closing(sqlite3.connect(database)) as connection:
+        return bool(connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok")
+
+
+TIMED = ("seconds", "clips_per_second", "system/")
+
+
+def figures(run: Run) -> dict[str, float]:
+    """Returns the metrics of a run that do not depend on the speed of the machine."""
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith(TIMED)}

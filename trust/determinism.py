@@ -73,7 +73,7 @@ def trained(folder: Path, *words: str) -> Run:
     """
     folder.mkdir(parents=True, exist_ok=True)
     ended = commands.run(folder, "train", *words, OMP_NUM_THREADS="1")
-    if ended.code != 0:
+    if ended.status != 0:
         raise RuntimeError(ended.printed[-2000:])
     return newest(folder)
 
@@ -135,7 +135,7 @@ def _study(folder: Path, jobs: int) -> dict[str, bytes]:
     folder.mkdir()
     write_study(folder)
     ended = commands.run(folder, "study", "little", "--jobs", str(jobs), OMP_NUM_THREADS="1")
-    if ended.code != 0:
+    if ended.status != 0:
         raise RuntimeError(ended.printed[-2000:])
     report = folder / "reports" / "little"
     return {name: (report / name).read_bytes() for name in ("table.csv", "table.tex", "confusions.png")}
@@ -144,7 +144,7 @@ def _study(folder: Path, jobs: int) -> dict[str, bytes]:
 def _search(folder: Path, number: int) -> dict[str, bytes]:
     folder.mkdir()
     ended = commands.run(folder, "tune", "demo_svm", *DEMO, "--trials", "4", "--inner", "2", OMP_NUM_THREADS="1")
-    if ended.code != 0:
+    if ended.status != 0:
         raise RuntimeError(ended.printed[-2000:])
     file = folder / "experiments" / "demo_svm_tuned.yaml"
     predicted = trained(folder, "demo_svm_tuned").info.artifact_uri.removeprefix("file://")

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Scene:
 
     def _train(self, name: str, settings: tuple[str, ...]) -> str:
         ended = commands.run(self.folder, "train", name, *settings)
-        if ended.code != 0:
+        if ended.status != 0:
             raise RuntimeError(ended.printed)
         return ended.printed.split("/runs/")[-1][:32]
 
@@ -74,7 +75,7 @@ class Scene:
             ended = commands.run(self.folder, *place.words)
             if self.mark.exists():
                 return f"{place.name}: the payload was run"
-            if place.note and ended.code == 0 and place.note in ended.printed and "Traceback" not in ended.printed:
+            if place.note and ended.status == 0 and place.note in ended.printed and "Traceback" not in ended.printed:
                 return ""
             return f"{place.name}: {ended.refused}" if ended.refused else ""
 
@@ -102,6 +103,10 @@ class Scene:
 RECIPES = {"demo_small_cnn": NETWORK, "demo_svm": SMALL}
 
 
+def _planted(target: Path, writer: Callable[[Path, Payload], None], mark: Path) -> None:
+    writer(target, Payload(mark))
+
+
 def pickles(scene: Scene) -> Iterator[Place]:
     """Yields each place that a pickle or a script can be put in."""
     network, svm = scene.runs["demo_small_cnn"], scene.runs["demo_svm"]
@@ -125,7 +130,7 @@ def pickles(scene: Scene) -> Iterator[Place]:
             target = next(cache.glob(pattern))
             yield Place(
                 f"cache {pattern} as {form}",
-                lambda mark, t=target, w=writer: w(t, Payload(mark)),
+                partial(_planted, target, writer),
                 ("train", "demo_svm", *SMALL),
             )
     model = scene.file(svm, "MLmodel").parent

@@ -219,7 +219,7 @@ def pages(scene: Scene) -> Iterator[tuple[str, str]]:
         encoding="utf-8",
     )
     study = commands.run(scene.folder, "study", "mine")
-    yield "study", "" if study.code == 0 else f"status {study.code}: {study.printed[-400:]}"
+    yield "study", "" if study.status == 0 else f"status {study.status}: {study.printed[-400:]}"
     yield "report", _page(scene.folder / "reports" / "mine" / "index.html")
     runs = [
         line
@@ -228,7 +228,7 @@ def pages(scene: Scene) -> Iterator[tuple[str, str]]:
     ]
     for run in runs[:1]:
         explained = commands.run(scene.folder, "explain", run.parents[1].name)
-        yield "explain", "" if explained.code == 0 else f"status {explained.code}: {explained.printed[-400:]}"
+        yield "explain", "" if explained.status == 0 else f"status {explained.status}: {explained.printed[-400:]}"
         yield "explain's page", _page(scene.folder / "reports" / "explain" / run.parents[1].name[:8] / "index.html")
     yield "runs of the study", "" if runs else "none was found"
 

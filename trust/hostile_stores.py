@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from mlflow.tracking import MlflowClient
@@ -26,7 +27,7 @@ def attempts(scene: Scene) -> Iterator[tuple[str, str]]:
         (victim / name / "artifacts" / "thesis.txt").write_text("years of work")
     svm = scene.runs["demo_svm"]
     for label, sql, words in _edits(scene, victim, svm):
-        yield label, _tried(scene, victim, lambda sql=sql: _edit(scene, sql), words)
+        yield label, _tried(scene, victim, partial(_edit, scene, sql), words)
     link = scene.folder / "mlruns" / "artifacts" / svm
     yield "prune: a run's folder is a link", _tried(scene, victim, lambda: _linked(link, victim / ID), OUTSIDE)
 
@@ -74,7 +75,7 @@ def _tried(scene: Scene, victim: Path, change: Callable[[], None], words: tuple[
     after = _files(victim.parent, scene.folder)
     if changed := sorted(before.items() ^ after.items()):
         return f"changed {changed[0][0]}"
-    return f"a traceback: {ended.printed[-300:]}" if "Traceback" in ended.printed or ended.code is None else ""
+    return f"a traceback: {ended.printed[-300:]}" if "Traceback" in ended.printed or ended.status is None else ""
 
 
 def _files(folder: Path, without: Path) -> dict[str, bytes]:

@@ -242,7 +242,7 @@ CHECKS: dict[str, Check] = {
     "Wilson's interval": _wilson,
     "bootstrap over speakers": _interval,
 }
-JUDGES = {
+JUDGES: dict[Check, str] = {
     _scores: "scikit-learn; numpy bin by bin",
     _per_class: "scikit-learn",
     _counted: "scikit-learn",

@@ -227,23 +227,17 @@ def _audio(content: bytes) -> bytes:
 
 def _bodies() -> list[bytes]:
     """Requests with rows that are no sound."""
-    rows: list[Any] = [
-        *({"audio": value} for value in (None, 3, True, [], {}, "", "%", "ÿ", "A" * 5, [1])),
-        *(
-            {"samples": value, "rate": 16_000}
-            for value in (None, 3, "x", [], {}, ["x"], [None] * 99, [[0.1, 0.2]] * 9)
-        ),
-        *(
-            {"samples": value, "rate": 16_000}
-            for value in ([[[0.1]]], [{}], [True], [1e39], [float("nan")] * 9999, [[1], [1, 2]])
-        ),
-        *(
-            {"samples": [0.1, -0.1] * 9_999, "rate": rate}
-            for rate in (None, 0, -1, "x", [], [1], {}, 1e300, float("nan"), True)
-        ),
-        *({"path": value} for value in ("/etc/passwd", "", "x\0y", 3, [], "/dev/zero")),
-        *(3, None, [], "x"),
-    ]
+    nan = float("nan")
+    sounds: list[Any] = [None, 3, True, [], {}, "", "%", "ÿ", "A" * 5, [1]]
+    samples: list[Any] = [None, 3, "x", [], {}, ["x"], [None] * 99, [[0.1, 0.2]] * 9]
+    samples += [[[[0.1]]], [{}], [True], [1e39], [nan] * 9999, [[1], [1, 2]]]
+    rates: list[Any] = [None, 0, -1, "x", [], [1], {}, 1e300, nan, True]
+    paths: list[Any] = ["/etc/passwd", "", "x\0y", 3, [], "/dev/zero"]
+    rows: list[Any] = [{"audio": value} for value in sounds]
+    rows += [{"samples": value, "rate": 16_000} for value in samples]
+    rows += [{"samples": [0.1, -0.1] * 9_999, "rate": rate} for rate in rates]
+    rows += [{"path": value} for value in paths]
+    rows += [3, None, [], "x"]
     bodies = [json.dumps({"dataframe_records": [row]}).encode() for row in rows]
     wrong = [
         b"",

@@ -1,6 +1,5 @@
 """The console of the commands. Neither the encoding of a terminal nor a closed pipe can break a run."""
 
-import errno
 import os
 import signal
 import sys
@@ -33,12 +32,3 @@ def print_error(message: str) -> None:
     """Prints an error to stderr: a path may contain [brackets], and a name what would change the terminal."""
     message = "\n".join(map(printable, message.split("\n")))
     Console(stderr=True).print("[red]error:[/]", Text(message), soft_wrap=True, highlight=False)
-
-
-def file_message(error: Exception) -> str:
-    """Returns the message for a file or folder that cannot be used, or a full disk; empty for any other error."""
-    if not isinstance(error, OSError):
-        return ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.strerror})" + (f": '{error.filename}'" if error.filename else "")
-    return f"'{error.filename}': {error.strerror}" if error.filename else ""

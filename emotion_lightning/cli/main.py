@@ -4,9 +4,9 @@ import sys
 
 from emotion_lightning.cli import run_commands, store_commands, study_commands, trained_commands  # noqa: F401 - each adds its commands to the app
 from emotion_lightning.cli.app import app
-from emotion_lightning.cli.console import file_message, print_error, replace_unprintable
+from emotion_lightning.cli.console import print_error, replace_unprintable
 from emotion_lightning.config import ranks
-from emotion_lightning.errors import UserError
+from emotion_lightning.errors import UserError, machine_fault
 from emotion_lightning.tracking import shutdown
 
 
@@ -27,10 +27,10 @@ def main() -> None:
         print_error(ranks.with_rank(str(error)))
         shutdown.fast_exit(2)
     except Exception as error:
-        message = (_server_message(error) if "mlflow" in sys.modules else "") or file_message(error)
+        message = (_server_message(error) if "mlflow" in sys.modules else "") or machine_fault(error)
         if not message:
             raise
-        print_error(message)
+        print_error("; ".join([message, *getattr(error, "__notes__", [])]))
         shutdown.fast_exit(2)
 
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
-from emotion_lightning.data.filesystem import digest
+from emotion_lightning.data.filesystem import digest, replacing
 from emotion_lightning.errors import UserError, listed, printable
 from emotion_lightning.predict import Prediction, predict
 from emotion_lightning.serving import timeline
@@ -51,7 +51,9 @@ def predict_command(
         console.print(_table(predictions, names, escape(recogniser.about.title)))
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-        (_write_csv if out.suffix.lower() == ".csv" else _write_json)(out, predictions, recogniser.about.classes)
+        write = _write_csv if out.suffix.lower() == ".csv" else _write_json
+        with replacing(out) as part:
+            write(part, predictions, recogniser.about.classes)
         console.print(f"written: {escape(str(out))}", soft_wrap=True)
     if with_timeline:
         for recording, prediction in zip(recordings, predictions, strict=True):

@@ -10,8 +10,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -77,10 +78,23 @@ def replacing(file: Path) -> Iterator[Path]:
     part = file.with_name(f".part-{file.name}")  # with the same suffix, by which matplotlib chooses the format
     try:
         yield part
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())  # else a power failure could leave the new name with old or no content
         part.replace(file)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replacing_files_of(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `folder`. Its files are moved there at the end; if the block fails, `folder` is as before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as part:
+        yield Path(part)
+        for file in Path(part).iterdir():
+            file.replace(folder / file.name)
 
 
 def digest(*values: Any) -> str:

@@ -13,7 +13,7 @@ from filelock import FileLock
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from emotion_lightning.data.filesystem import replacing
+from emotion_lightning.data.filesystem import replacing_files_of
 from emotion_lightning.report import figures as study_figures
 from emotion_lightning.report import formats, groups, tables
 from emotion_lightning.report.collect import Results
@@ -44,13 +44,12 @@ def write(name: str, folder: Path) -> tuple[Results, list[Row]]:
     lines = rows(results)
     lock = store.ROOT / "studies" / f"{name}.report.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):  # of two at once, each writes whole files
-        _write(results, lines, folder)
+    with FileLock(lock), replacing_files_of(folder) as part:  # of two at once, each writes whole files
+        _write(results, lines, part)
     return results, lines
 
 
 def _write(results: Results, lines: list[Row], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     drawn = {
         "overview": study_figures.overview(lines, results.plan.protocols),
         "loss_gaps": study_figures.loss_gaps(results),
@@ -58,20 +57,16 @@ def _write(results: Results, lines: list[Row], folder: Path) -> None:
     }
     for stem, figure in drawn.items():
         if figure:
-            with replacing(folder / f"{stem}.png") as part:
-                figure.savefig(part, dpi=150)
+            figure.savefig(folder / f"{stem}.png", dpi=150)
     texts = _texts(results, lines)
     images = {stem: _inline(figure) if figure else "" for stem, figure in drawn.items()}
     template = files("emotion_lightning.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    for file, text in {
-        "table.csv": formats.long_csv(lines),
-        "table.tex": formats.latex(texts["main"]),
-        "report.md": _markdown(texts),
-        "index.html": environment.from_string(template).render(**texts, images=images),
-    }.items():
-        with replacing(folder / file) as part:
-            part.write_text(text, encoding="utf-8")
+    page = environment.from_string(template).render(**texts, images=images)
+    (folder / "table.csv").write_text(formats.long_csv(lines), encoding="utf-8")
+    (folder / "table.tex").write_text(formats.latex(texts["main"]), encoding="utf-8")
+    (folder / "report.md").write_text(_markdown(texts), encoding="utf-8")
+    (folder / "index.html").write_text(page, encoding="utf-8")
 
 
 def _texts(results: Results, lines: list[Row]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature
 from emotion_lightning.serving.about import About, read_facts
 from emotion_lightning.serving.recogniser import Recogniser
+from emotion_lightning.training import checkpoint_file
 from emotion_lightning.training.inference import from_checkpoint
 
 ABOUT, CARD, FEATURE = "package.json", "README.md", "feature"
@@ -29,7 +30,7 @@ def write(folder: Path, kept: Path, feature: Feature, about: About, card: str) -
     target = folder / f"model{kept.suffix}"
     if kept.suffix == ".ckpt":
         checkpoint = torch.load(kept, map_location="cpu", weights_only=True)
-        torch.save({key: checkpoint[key] for key in NEEDED}, target)
+        checkpoint_file.save({key: checkpoint[key] for key in NEEDED}, target)
     else:
         shutil.copyfile(kept, target)
     feature.save_weights(folder / FEATURE)

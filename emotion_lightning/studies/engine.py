@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from rich.console import Console
 
 from emotion_lightning.config.schema import Experiment
-from emotion_lightning.errors import UserError
+from emotion_lightning.errors import UserError, machine_fault
 
 Name = Literal["processes", "ray"]
 
@@ -92,7 +92,8 @@ def run_job(job: Job, on_event: Callable[[JobEvent], None]) -> JobEvent:
     except UserError as error:
         return JobEvent("failed" if error.in_run else "refused", text=" ".join(str(error).split("\n")[:3]))
     except Exception as error:
-        return JobEvent("failed", text=f"{type(error).__name__}: {error}".split("\n")[0][:300])
+        reason = machine_fault(error) or f"{type(error).__name__}: {error}".split("\n")[0][:300]
+        return JobEvent("failed", text=reason)
     return JobEvent("finished", figures=result.figures)
 
 

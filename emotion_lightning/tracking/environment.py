@@ -55,17 +55,27 @@ def commit_tags() -> dict[str, str]:
 
 def process_tags() -> dict[str, str]:
     """Returns the tags machine/host and machine/process, which identify this process."""
-    started = int(psutil.Process().create_time())
-    return {"machine/host": socket.gethostname(), "machine/process": f"{os.getpid()} {started}"}
+    return {"machine/host": socket.gethostname(), "machine/process": f"{os.getpid()} {_start_of(os.getpid())}"}
 
 
 def is_alive(process: str) -> bool:
-    """Returns whether a process of this machine still runs. It is named by "pid start-second", because pids are reused."""
+    """Returns whether a process of this machine still runs. It is named by "pid start", because pids are reused."""
     try:
-        pid, started = (int(part) for part in process.split())
-        return abs(psutil.Process(pid).create_time() - started) < 2
-    except (ValueError, psutil.Error):
+        pid, start = process.split()
+        if start.isdigit():  # s since 1970, of earlier versions and other systems than Linux
+            return abs(psutil.Process(int(pid)).create_time() - int(start)) < 2
+        return start == _start_of(int(pid))
+    except (ValueError, OSError, psutil.Error):
         return False
+
+
+def _start_of(pid: int) -> str:
+    """Names the start of a process by "boot:ticks": a change of the clock moves what Linux says of its time of day."""
+    stat, boot = Path(f"/proc/{pid}/stat"), Path("/proc/sys/kernel/random/boot_id")
+    if not boot.exists():
+        return str(int(psutil.Process(pid).create_time()))
+    ticks = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]  # field 22, proc(5)
+    return f"{boot.read_text().strip()}:{ticks}"
 
 
 @functools.cache

@@ -117,6 +117,7 @@ def _opened(
         signals.ignore()
         if isinstance(error, UserError):
             error.in_run = True
+        error.add_note(f"RESUME={tracked.id[:8]} goes on with the run")
         with suppress(Exception):  # a locked database must not hide the first error, nor leave the run open
             mlflow.set_tag("failure", f"{type(error).__name__}: {error}"[:500])
         with suppress(Exception):  # then the next start sets KILLED in `sweep`

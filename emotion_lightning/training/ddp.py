@@ -21,7 +21,7 @@ from torch import distributed
 
 from emotion_lightning.config.ranks import Ranks
 from emotion_lightning.errors import UserError
-from emotion_lightning.training.checkpoint_io import WholeCheckpoints
+from emotion_lightning.training.checkpoint_file import WholeCheckpoints
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 """A rank that does not answer for so long counts as lost, as with NCCL; gloo would wait for half an hour. Before the first

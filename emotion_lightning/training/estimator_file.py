@@ -39,7 +39,7 @@ def save(model: EmotionEstimator, file: Path) -> None:
         with ZipFile(file, "a") as archive:
             archive.writestr("model.json", json.dumps(about, indent=1))
         load(file)
-    except UserError:
+    except (UserError, OSError):
         raise
     except Exception as fault:  # whatever the estimator's own code raises
         raise UserError(

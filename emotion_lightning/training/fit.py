@@ -50,11 +50,13 @@ class Fitted:
 def fit(data: EmotionData, model: Model, folder: Path, on_epoch: OnEpoch, console: Console) -> Fitted:
     """Trains on the training split, writes the model's files to `folder` and calls `on_epoch` after each epoch.
 
-    Raises: UserError for a lost rank, for ranks that differ, and for an estimator that cannot be saved.
+    Raises: UserError for a lost rank, for ranks that differ, for too little memory, and for an estimator that cannot be saved.
     """
-    if isinstance(model, EmotionEstimator):
-        return _fit_estimator(data, model, folder, on_epoch)
-    return _fit_network(data, model, folder, on_epoch, console)
+    batch = data.experiment.data.batch_size if model.trains_in_steps else None
+    with hardware.lack_of_memory_as_user_error(batch):
+        if isinstance(model, EmotionEstimator):
+            return _fit_estimator(data, model, folder, on_epoch)
+        return _fit_network(data, model, folder, on_epoch, console)
 
 
 def _fit_estimator(data: EmotionData, model: EmotionEstimator, folder: Path, on_epoch: OnEpoch) -> Fitted:

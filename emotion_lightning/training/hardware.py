@@ -3,12 +3,13 @@
 import ctypes
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from emotion_lightning.config.schema import Fit
-from emotion_lightning.errors import UserError
+from emotion_lightning.errors import UserError, lack_of_memory
 from emotion_lightning.features import cpu_has_bf16
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -42,6 +43,20 @@ def precision(fit: Fit) -> str:
     if gpu:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     return "bf16-mixed" if cpu_has_bf16() else "32-true"
+
+
+@contextmanager
+def lack_of_memory_as_user_error(batch: int | None) -> Iterator[None]:
+    """Turns what torch and numpy raise without memory into a UserError; `batch`: clips of a training step, None without steps."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not (reason := lack_of_memory(error)):
+            raise
+        way_out = "fewer clips or a smaller feature need less"
+        if batch and batch > 1:
+            way_out = f'SET="data.batch_size={batch // 2}" needs less than {batch} clips at once'
+        raise UserError(f"out of memory ({reason}); {way_out}") from error
 
 
 def configure_libraries() -> None:
