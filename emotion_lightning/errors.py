@@ -30,7 +30,7 @@ DATABASE = re.compile(r"\((?:sqlite3|psycopg2)\.(?:Operational|Database)Error\) 
 """What SQLAlchemy, and with it MLflow and Optuna, says of a database that cannot be used now."""
 MEMORY = re.compile(
     r"can't allocate memory: you tried to allocate \d+ bytes|CUDA out of memory. Tried to allocate [\d.]+ \w+"
-    r"|Unable to allocate [\d.]+ \w+|CUDA out of memory|Cannot allocate memory|can't start new thread"
+    r"|Unable to allocate [\d.]+ \w+|std::bad_alloc|CUDA out of memory|Cannot allocate memory|can't start new thread"
 )
 
 

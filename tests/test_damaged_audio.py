@@ -1,6 +1,7 @@
 """Sound files that lie or that are damaged: `make trust` found each of these faults."""
 
 import os
+import resource
 import struct
 from collections.abc import Callable
 from io import BytesIO
@@ -127,3 +128,17 @@ def test_bytes_in_which_a_damaged_header_seeks_to_before_the_start_print_nothing
         except BadClip as reason:
             assert "\n" not in str(reason)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_fault_of_the_machine_is_not_one_of_the_clip(write_wav: Callable[..., Path]) -> None:
+    file = write_wav("a.wav", tone(300))
+    first_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(first_free)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            audio.decode(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(audio.decode(file)[0])

@@ -4,6 +4,7 @@ DC is removed before trimming, because with an offset (SAVEE has 3–4 % of full
 Trimming comes before resampling, because this saves work.
 """
 
+import errno
 import math
 import os
 import re
@@ -45,6 +46,10 @@ class _Bytes(BytesIO):
         return self.tell()
 
 
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+"""Too many open files, no memory, and a disk or network that does not answer."""
+
+
 class BadClip(Exception):
     """Raised for a file that cannot be used as a clip. The message is the reason."""
 
@@ -54,6 +59,7 @@ def decode(path: Path) -> tuple[Waveform, int]:
 
     Raises:
         BadClip: the file is missing, not audio, truncated, silent, empty or too long, or has samples that are not numbers.
+        OSError: the machine cannot read it now.
     """
     require_file(path)
     samples, rate = _read(path)
@@ -112,12 +118,24 @@ def _read(source: Path | BytesIO, longest: float = math.inf) -> tuple[Waveform, 
                 raise BadClip(f"too long ({file.frames / file.samplerate:.0f} s in {file.channels} channels); cut it")
             samples = file.read(file.frames, dtype="float32", always_2d=True)  # some codecs cannot seek
     except (soundfile.LibsndfileError, OSError) as error:
+        _raise_fault_of_the_machine(source)
         raise BadClip(
             "empty file" if not _size(source) else f"corrupt ({getattr(error, 'error_string', error)})"
         ) from None
     if len(samples) < file.frames:
         raise BadClip(f"truncated ({len(samples)} of {file.frames} samples)")
     return samples, file.samplerate
+
+
+def _raise_fault_of_the_machine(source: Path | BytesIO) -> None:
+    """Raises the OSError that keeps a file from being read now: it must not be noted as a fault of the clip, for good."""
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                file.read(1)
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
 
 
 def opened(source: Path | BytesIO) -> soundfile.SoundFile:
