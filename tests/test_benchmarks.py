@@ -74,6 +74,7 @@ def test_a_missing_requirement_is_reported(name: str, in_tmp_path: Path) -> None
         list(importlib.import_module(f"benchmarks.{name}").rows(Setting(None, in_tmp_path)))
 
 
+@pytest.mark.slow
 def test_the_growth_benchmark_runs_at_a_small_size(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     growth = importlib.import_module("benchmarks.growth")
     monkeypatch.setattr(growth, "SIZES", (500, 1000))
