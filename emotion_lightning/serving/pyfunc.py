@@ -60,8 +60,7 @@ def _decoded(number: int, row: Mapping[str, Any]) -> tuple[Waveform, int]:
     """Returns the waveform (samples,) or (samples, channels) of a row, and its rate in Hz."""
     try:
         if isinstance(row.get("audio"), str):
-            content = "".join(row["audio"].split())  # `base64` breaks lines
-            return decode_bytes(base64.b64decode(content, validate=True), LONGEST_SECONDS)
+            return decode_bytes(_base64(row["audio"]), LONGEST_SECONDS)
         if isinstance(row.get("path"), str):
             return _decode_path(Path(row["path"]))
         if row.get("samples") is not None:
@@ -71,6 +70,14 @@ def _decoded(number: int, row: Mapping[str, Any]) -> tuple[Waveform, int]:
     except (BadClip, ValueError) as fault:
         raise _bad(number, str(fault)) from None
     raise _bad(number, "none of audio, path and samples is given")
+
+
+def _base64(text: str) -> bytes:
+    """Returns the bytes of a base64 text, which may have line breaks. Raises: binascii.Error if it is not base64."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return base64.b64decode("".join(text.split()), validate=True)
 
 
 def _decode_path(path: Path) -> tuple[Waveform, int]:
