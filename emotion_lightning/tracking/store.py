@@ -62,8 +62,9 @@ def connect() -> MlflowClient:
     os.environ.pop("MLFLOW_RUN_ID", None)  # set by `mlflow run` and schedulers: MLflow would continue that run
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # it prints a traceback of each error, which it then raises
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # they print a traceback of each error, which MLflow then raises, or which only costs a figure of the machine's load
+    for name in ("mlflow.store.db.utils", "mlflow.system_metrics.system_metrics_monitor"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # we print the URL of the run ourselves
     logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # it warns about pickle for each logged model
