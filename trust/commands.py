@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from emotion_lightning.tracking import store
 from trust import forked
+from trust.places import TIMED
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = {"corpora": {"demo": {"speakers": 4, "takes": 1}}}
@@ -145,9 +146,6 @@ def sound(database: Path) -> bool:
     """Returns whether SQLite finds the database whole."""
     with closing(sqlite3.connect(database)) as connection:
         return bool(connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok")
-
-
-TIMED = ("seconds", "clips_per_second", "system/")
 
 
 def figures(run: Run) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What the page says of one recording, in words and pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -51,9 +51,9 @@ def _shown(recogniser: Recogniser, path: Path) -> Shown:
     if seconds > 60 * MOST_MINUTES:
         minutes = f"it lasts {seconds / 60:.0f} minutes, and this page takes up to {MOST_MINUTES}"
         raise BadClip(f"{minutes}; `make predict` takes recordings of any length")
-    answer = recogniser.file(path)
-    if answer.windows > 1:
-        answer = recogniser.file(path, timeline=True)
+    answer = recogniser.file(path, timeline=seconds > recogniser.about.longest_seconds)
+    if answer.windows == 1:  # without the silence at its ends, it was heard as a whole
+        answer = replace(answer, segments=())
     wave = np.concatenate(list(blocks(path, recogniser.rate)))
     drawn = picture(figures.spectrogram(wave, recogniser.rate), "Spectrogram of the recording")
     return Shown(sentences(answer, recogniser.about), answer.probabilities, drawn, timeline_element(answer))
