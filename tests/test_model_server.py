@@ -1,7 +1,6 @@
 """The scoring server in this process: answers, limits, and errors that a client can read."""
 
 import base64
-import json
 import shutil
 import socket
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from emotion_lightning.errors import UserError
 from emotion_lightning.predict import open_model
 from emotion_lightning.serving.find import mlflow_folder
 from emotion_lightning.serving.pyfunc import NO_PATHS
-from emotion_lightning.serving.server import application, reason, serve
+from emotion_lightning.serving.server import application, serve
 from emotion_lightning.training.evaluation import RunResult
 
 
@@ -123,13 +122,24 @@ def test_a_request_that_takes_too_long_gets_504(runs: dict[str, RunResult], monk
     wave = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000).round(3).tolist()
     with TestClient(app) as client:
         status, answer = send(client, *[{"samples": wave, "rate": 16_000}] * 1000)
-    assert status == 504 and "exceeded" in answer["error"]
+    assert status == 504 and answer == {"error": "it took longer than 1 s"}
 
 
-def test_the_reason_is_cut_out_of_mlflows_message() -> None:
-    message = "Failed to predict data '   audio\n0  UklGR…'. \nError: row 0: silent"
-    assert reason(json.dumps({"error_code": "X", "message": message}).encode()) == "row 0: silent"
-    assert reason(b"plain") == "plain"
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("[1]", 'a JSON object is needed, such as {"dataframe_records": [{"audio": "…"}]}'),
+        ("{", "the request is not JSON (Expecting property name"),
+        ('{"dataframe_records": [{"audio": 3}]}', "row 0: none of audio, path and samples is given"),
+        ('{"dataframe_records": [{"audio": ""}], "params": 3}', "Parameters"),
+        ('{"dataframe_records": 3}', "Invalid input. Dataframe records format must be a list"),
+    ],
+)
+def test_the_reason_is_one_line_without_the_data(client: TestClient, body: str, message: str) -> None:
+    answer = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    reason = answer.json()["error"]
+    assert reason.startswith(message) and "\n" not in reason and len(reason) <= 1000
 
 
 def test_no_code_in_the_folder_of_a_served_model_is_run(runs: dict[str, RunResult], tmp_path: Path) -> None:

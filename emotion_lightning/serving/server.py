@@ -1,16 +1,18 @@
-"""Serves an MLflow model over HTTP: MLflow's own scoring server, with limits of size and time, and with short errors.
+"""Serves an MLflow model over HTTP: MLflow's scoring server and its format, with limits of size and time and short errors.
 
     POST /invocations   {"dataframe_records": [{"audio": "<a sound file in base64>"}]}   → {"predictions": […]}
     GET  /ping          200 when the model is loaded
 
 400 says what is wrong with a request, 408 that it did not arrive in time, 413 that it is too large, 415 that it is not JSON,
 503 that too many wait, 504 that it took too long. Clients cannot make the server open files.
+
+`/invocations` is answered here, by MLflow's functions: its own route parses the JSON of a request twice, and encodes an answer
+in pure Python.
 """
 
 import asyncio
 import errno
 import json
-import logging
 import os
 import re
 import socket
@@ -66,14 +68,13 @@ def application(folder: Path, max_mb: float, seconds: int) -> Any:
     """Returns MLflow's application for the model in a folder, within the limits."""
     from emotion_lightning.serving.pyfunc import NO_PATHS
 
-    os.environ["MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"] = str(seconds)
     os.environ[NO_PATHS] = "1"
     from mlflow.pyfunc import scoring_server
 
-    logging.getLogger("mlflow.pyfunc.scoring_server").setLevel(logging.ERROR)  # it prints a hint at each bad request
-    app = scoring_server.init(_model(folder))
+    model = _model(folder)
+    app = scoring_server.init(model)
     app.router.lifespan_context = _few_threads
-    app.add_middleware(Limits, max_bytes=int(max_mb * 1e6), seconds=seconds)
+    app.add_middleware(Invocations, model=model, max_bytes=int(max_mb * 1e6), seconds=seconds)
     return app
 
 
@@ -103,103 +104,102 @@ class Disconnected(Exception):
     """Raised where a client has gone before its request was complete."""
 
 
-class Limits:
-    """Refuses a request that is too large or not JSON before it is parsed, and shortens MLflow's errors to their reason."""
+class Refused(Exception):
+    """Raised for a request that gets no answer but a status and a reason."""
 
-    def __init__(self, app: Any, max_bytes: int, seconds: int):
-        self.app, self.max_bytes, self.seconds = app, max_bytes, seconds
+    def __init__(self, status: int, reason: str):
+        super().__init__(reason)
+        self.status = status
+
+
+class Invocations:
+    """Answers POST /invocations, and refuses a request that is too large or not JSON before it is parsed."""
+
+    def __init__(self, app: Any, model: Any, max_bytes: int, seconds: int):
+        self.app, self.model, self.max_bytes, self.seconds = app, model, max_bytes, seconds
         self.waiting = 0  # requests that were read and have no answer yet
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] != "/invocations" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        with suppress(Disconnected):
-            await self._answer(scope, receive, send)
-
-    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if not headers.get("content-type", "").lower().startswith("application/json"):
-            await _refuse(send, 415, "Content-Type: application/json is needed")
-            return
-        try:
-            body = await asyncio.wait_for(self._body(receive, headers.get("content-length", "0")), self.seconds)
-        except TimeoutError:
-            await _refuse(send, 408, f"the request was not complete after {self.seconds} s")
-            return
-        if body is None:
-            await _refuse(send, 413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
-        elif self.waiting >= WAITING:
-            await _refuse(send, 503, f"{WAITING} requests wait already; try again later")
-        else:
-            self.waiting += 1
-            # MLflow knows the content type in lower case alone
-            others = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-type"]
-            scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
+        with suppress(Disconnected):
             try:
-                await self.app(scope, _replayed(body, receive), _shortened(send))
-            except RecursionError:
-                await _refuse(send, 400, "the JSON is nested too deeply")
-            finally:
-                self.waiting -= 1
+                content = await self._answer(await self._body(receive, headers))
+            except Refused as refused:
+                await _send(send, refused.status, json.dumps({"error": str(refused)}))
+            else:
+                await _send(send, 200, content)
 
-    async def _body(self, receive: Receive, announced: str) -> bytes | None:
-        """Reads the body; None for one that is too large, of which no more is read than the limit."""
-        if announced.isdigit() and int(announced) > self.max_bytes:
-            return None
+    async def _answer(self, body: bytes) -> str:
+        """Returns the answer as JSON. Raises: Refused."""
+        if self.waiting >= WAITING:
+            raise Refused(503, f"{WAITING} requests wait already; try again later")
+        self.waiting += 1
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(answer, self.model, body), self.seconds)
+        except TimeoutError:
+            raise Refused(504, f"it took longer than {self.seconds} s") from None
+        finally:
+            self.waiting -= 1
+
+    async def _body(self, receive: Receive, headers: dict[str, str]) -> bytes:
+        """Returns the body of a request, of which no more is read than the limits allow. Raises: Refused, Disconnected."""
+        if not headers.get("content-type", "").lower().startswith("application/json"):
+            raise Refused(415, "Content-Type: application/json is needed")
+        try:
+            return await asyncio.wait_for(self._received(receive, headers.get("content-length", "0")), self.seconds)
+        except TimeoutError:
+            raise Refused(408, f"the request was not complete after {self.seconds} s") from None
+
+    async def _received(self, receive: Receive, announced: str) -> bytes:
+        """Reads a body that is announced to have so many bytes. Raises: Refused, Disconnected."""
         body = bytearray()
-        while True:
+        while not announced.isdigit() or int(announced) <= self.max_bytes >= len(body):
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Disconnected
             body += message.get("body", b"")
-            if len(body) > self.max_bytes:
-                return None
-            if not message.get("more_body"):
+            if not message.get("more_body") and len(body) <= self.max_bytes:
                 return bytes(body)
+        raise Refused(413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
 
 
-async def _refuse(send: Send, status: int, reason: str) -> None:
-    content = json.dumps({"error": reason}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+async def _send(send: Send, status: int, content: str) -> None:
+    body = content.encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     # the rest of a large body is not read, so the connection cannot be used again
-    headers += [(b"connection", b"close")] if status in (408, 413) else []
+    headers += [(b"connection", b"close")] if status in (408, 413, 415) else []
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+    await send({"type": "http.response.body", "body": body})
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Returns what gives the body that was read, and then what comes after it."""
-    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def answer(model: Any, body: bytes) -> str:
+    """Returns the JSON with the model's answer to a request in MLflow's format. Raises: Refused."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
-    async def replayed() -> Message:
-        return first.pop() if first else await receive()
-
-    return replayed
-
-
-def _shortened(send: Send) -> Send:
-    """Replaces the body of an error, which has the request and a traceback in it, by its reason."""
-    status, body = 0, bytearray()  # of an error
-
-    async def shortened(message: Message) -> None:
-        nonlocal status
-        if message["type"] == "http.response.start" and message["status"] >= 400:
-            status = message["status"]
-        elif not status:
-            await send(message)
-        else:
-            body.extend(message.get("body", b""))
-            if not message.get("more_body"):
-                await _refuse(send, status, reason(bytes(body)))
-
-    return shortened
+    try:
+        given = json.loads(body)
+    except RecursionError:
+        raise Refused(400, "the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise Refused(400, f"the request is not JSON ({error})") from None
+    if not isinstance(given, dict):
+        raise Refused(400, 'a JSON object is needed, such as {"dataframe_records": [{"audio": "…"}]}')
+    parameters = given.pop("params", None)
+    try:
+        rows = infer_and_parse_data(given, model.metadata.get_input_schema())
+        predicted = model.predict(rows, params=parameters)
+    except MlflowException as error:
+        raise Refused(error.get_http_status_code(), reason(error.message)) from None
+    except Exception as error:  # pandas and MLflow have no error of their own for each wrong form
+        raise Refused(400, reason(f"the request cannot be used ({type(error).__name__}: {error})")) from None
+    return json.dumps({"predictions": predicted.to_dict("records")})
 
 
-def reason(body: bytes) -> str:
-    """Returns in one line what is wrong with a request, from the body of MLflow's answer, which may repeat the request."""
-    text = body.decode("utf-8", "replace")
-    with suppress(ValueError, KeyError, TypeError):
-        text = json.loads(text)["message"]
-    text = re.sub(r"^Failed to predict data .*\nError: ", "", text, flags=re.DOTALL)
-    return " ".join(re.sub(r"\nInput: .*", "", text, flags=re.DOTALL).split())[:1000]
+def reason(message: str) -> str:
+    """Returns a message of MLflow in one line of at most 1000 characters, without the data that it repeats."""
+    text = re.sub(r"^Failed to enforce schema of data .* Error: ", "", message, flags=re.DOTALL)
+    return " ".join(text.split())[:1000]
