@@ -31,6 +31,7 @@ DATABASE = re.compile(r"\((?:sqlite3|psycopg2)\.(?:Operational|Database)Error\) 
 MEMORY = re.compile(
     r"can't allocate memory: you tried to allocate \d+ bytes|CUDA out of memory. Tried to allocate [\d.]+ \w+"
     r"|Unable to allocate [\d.]+ \w+|std::bad_alloc|CUDA out of memory|Cannot allocate memory|can't start new thread"
+    r"|failed to map segment from shared object"
 )
 
 
@@ -60,7 +61,7 @@ def lack_of_memory(error: BaseException) -> str:
     """Returns what could not be allocated, where memory has run out, of the GPU or the machine; empty for any other error."""
     found = MEMORY.search(str(error))
     is_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if is_of_memory or (found and isinstance(error, (RuntimeError, OSError))):
+    if is_of_memory or (found and isinstance(error, (RuntimeError, OSError, ImportError))):
         return found[0] if found else "an allocation was refused"
     return ""
 

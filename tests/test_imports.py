@@ -10,8 +10,9 @@ import emotion_lightning
 
 PACKAGE = Path(emotion_lightning.__file__).parent
 ORDER = [
-    "errors", "http_file", "config", "weights", "corpora", "features", "augment", "protocols", "models", "tracking", "data",
-    "audit", "training", "serving", "train", "predict", "explain", "app", "studies", "tuning", "report", "cli", "__main__",
+    "errors", "figure", "http_file", "config", "weights", "corpora", "features", "augment", "protocols", "models", "tracking",
+    "data", "audit", "training", "serving", "train", "predict", "explain", "app", "studies", "tuning", "report", "cli",
+    "__main__",
 ]  # fmt: skip
 TORCHLESS = (
     "errors", "config/parts", "config/schema", "config/ranks", "config/loader", "studies/study", "studies/made", "report/claims",

@@ -83,6 +83,7 @@ COMMANDS = {
     "train small fit.stages.mian.epochs=3": "SET: fit.stages.mian: there is no such stage; did you mean 'main'?",
     "train small fit.stages.main=off": "fit.stages: no stage has an epoch",
     "train small fit.stages.main.size=64": "fit.stages.main.size: only pictures can be resized, and mfcc is not one",
+    "train small 'features={name: picture, height: 32, width: 48}' model=lstm fit.stages.main.size=16": "fit.stages.main: ",
     "train small model.widht=8": "SET: model.widht: no such setting; did you mean 'width'?",
     "train small model=small_cn": "SET: model: no model named 'small_cn'; did you mean 'small_cnn'?",
     "train small features=mfc": "SET: features: no feature named 'mfc'; did you mean 'mfcc'?",

@@ -25,11 +25,15 @@ EPOCHS = ("fit.stages.large.epochs=2", "fit.stages.large.size=32")
 NETWORKS: dict[str, tuple[str, ...]] = {
     "small_cnn": (),
     "timm_backbone": ("model.backbone=resnet10t", "model.weights=none"),
+    "resnet_stats": ("model.widths=[16,24]",),
+    **dict.fromkeys(("area_attention", "eca_cnn"), ()),
+}
+"""Networks that take pictures of several sizes."""
+ONE_SIZE: dict[str, tuple[str, ...]] = {
     "cnn1d_attention": ("model.width=16",),
     "encoder_layers": ("model.weights=none", "model.count=1"),
-    "fusion": ("model.bands=[64,20,12]", "model.width=16"),
-    "resnet_stats": ("model.widths=[16,24]",),
-    **dict.fromkeys(("area_attention", "cnn_lstm", "eca_cnn", "encoder_head", "lstm", "lstm_pooled"), ()),
+    "fusion": ("model.bands=[10,6,4]", "model.width=16"),
+    **dict.fromkeys(("cnn_lstm", "encoder_head", "lstm", "lstm_pooled"), ()),
 }
 ESTIMATORS = ("svm", "svm_search", "logistic_search", "lda")
 CHANGING = re.compile(r"^(system/|seconds|clips_per_second|machine/|epoch_seconds|time/)")
@@ -44,7 +48,7 @@ def rows(setting: Setting) -> Iterator[Row]:
         folder = setting.work / name
         cold, warm = trained(folder, *words), trained(folder, *words)
         faults += [f"{name}: {difference(cold, warm)}"] if difference(cold, warm) else []
-        if words[0] == "demo_small_cnn":
+        if words[0] in ("demo_small_cnn", "net"):
             again += 1
             broken = difference(cold, after_kill(setting.work / f"{name}-killed", *words))
             resumed += [f"{name}: {broken}"] if broken else []
@@ -59,6 +63,8 @@ def rows(setting: Setting) -> Iterator[Row]:
 def _networks() -> Iterator[tuple[str, tuple[str, ...]]]:
     for name, own in NETWORKS.items():
         yield name, ("demo_small_cnn", *DEMO, *EPOCHS, SAMPLES, f"model={name}", *own)
+    for name, own in ONE_SIZE.items():
+        yield name, ("net", *DEMO, SAMPLES, f"model={name}", *own)
 
 
 def _estimators() -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -71,7 +77,8 @@ def trained(folder: Path, *words: str) -> Run:
 
     Raises: RuntimeError where the command fails.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        commands.workplace(folder)
     ended = commands.run(folder, "train", *words, OMP_NUM_THREADS="1")
     if ended.status != 0:
         raise RuntimeError(ended.printed[-2000:])
@@ -87,7 +94,7 @@ def newest(folder: Path) -> Run:
 
 def after_kill(folder: Path, *words: str) -> Run:
     """Kills the training when its first checkpoint is there, and resumes it."""
-    folder.mkdir(parents=True)
+    commands.workplace(folder)
     checkpoints = folder / "mlruns" / "checkpoints"
     commands.run(folder, "train", *words, until=lambda: any(checkpoints.glob("*/last.ckpt")), OMP_NUM_THREADS="1")
     return trained(folder, *words, "--resume", newest(folder).info.run_id)
@@ -109,8 +116,7 @@ def _ranks(work: Path) -> Row:
     """Compares one process with two, of a network without batch norm and dropout, whose figures do not depend on it."""
     plain = ("model.norm=group", "model.dropout=0", "fit.precision=32")
     words = ("demo_small_cnn", *DEMO, *EPOCHS, SAMPLES, *plain)
-    one, folder = trained(work / "one", *words), work / "two"
-    folder.mkdir()
+    one, folder = trained(work / "one", *words), commands.workplace(work / "two")
     # Lightning starts the second rank by the command line of the first
     command = [sys.executable, "-m", "emotion_lightning", "train", *words, "fit.devices=2"]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}

@@ -100,7 +100,7 @@ class Broken:
     was_killed: bool = False
 
     def judged(self, moment: Moment) -> Iterator[str]:
-        """Yields what was lost or wrong."""
+        """Yields what was lost or wrong. The processes that a study has started may take seconds to end after it."""
         try:
             ended(self.folder, *self.case.words, before=Watch(self.folder, moment=moment), code=-9)
             self.was_killed = True
@@ -114,6 +114,8 @@ class Broken:
             yield str(fault)
 
     def _after_the_kill(self) -> Iterator[str]:
+        if left := places.still_at_work(self.folder):
+            yield f"{len(left)} processes live on"
         killed = {run for run, status in places.runs(self.folder).items() if status == "RUNNING"}
         before = places.epochs(self.folder)
         yield from half_files(self.folder, self.whole)
@@ -150,6 +152,8 @@ def half_files(folder: Path, whole: Path) -> Iterator[str]:
         there = _cached(whole)
         yield from (f"half a cache: {name}" for name, file in _cached(folder).items() if there.get(name) != file)
     for name, digest in places.files(folder / "reports").items():
+        if name.startswith(".part-"):
+            continue  # written aside; nobody reads it, and the next report removes it
         if Path(name).suffix in (".csv", ".tex") and places.files(whole / "reports").get(name) != digest:
             yield f"half a report: {name}"
         if name.endswith(".html") and "</html>" not in (folder / "reports" / name).read_text():

@@ -58,7 +58,8 @@ def rows(setting: Setting) -> Iterator[Row]:
     yield Row("studies, killed and started again", len(rounds), tuple(faults), f"{killed} kills")
     yield from flat(rounds)
     megabytes = _size(folder / "tmp") / 1e6
-    yield Row("the system's temporary folder", killed, (), f"{megabytes:.1f} MB are left by the kills")
+    faults = [f"{megabytes:.1f} MB are left by {killed} kills"] if megabytes > killed else []
+    yield Row("the system's temporary folder", killed, tuple(faults), f"{megabytes:.1f} MB are left by the kills")
 
 
 def _killed(folder: Path, words: tuple[str, ...], moment: Moment) -> bool:
@@ -76,9 +77,7 @@ def taken(folder: Path) -> Taken:
     """Measures this process, its fork server and the folder, once the processes of the folder had time to end."""
     own = psutil.Process()
     processes = [own, *own.children(recursive=True)]
-    end = time.monotonic() + 10
-    while (left := _in(folder)) and time.monotonic() < end:
-        time.sleep(0.1)
+    left = places.still_at_work(folder)
     sizes = {
         "memory": sum(process.memory_info().rss for process in processes) / 1e6,
         "file handles": float(sum(process.num_fds() for process in processes)),
@@ -90,18 +89,6 @@ def taken(folder: Path) -> Taken:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _in(folder: Path) -> list[int]:
-    """Returns the processes that work in the folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()) == folder:
-                found.append(process.pid)
-        except (psutil.Error, OSError):
-            continue
-    return found
 
 
 def flat(rounds: list[Taken]) -> Iterator[Row]:

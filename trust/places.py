@@ -2,12 +2,14 @@
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from trust import forked
@@ -70,6 +72,23 @@ def copy(folder: Path, target: Path) -> Path:
             change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
             connection.execute(change, (folder.as_uri() + "/", target.as_uri() + "/"))
     return target
+
+
+def still_at_work(folder: Path, seconds: float = 10) -> list[int]:
+    """Waits until no process has this working folder, and returns those that still have it after so many seconds."""
+    end = time.monotonic() + seconds
+    while (found := _processes(folder)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
+def _processes(folder: Path) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if Path(process.cwd()) == folder:
+                found.append(process.pid)
+    return found
 
 
 def rows(folder: Path, query: str, database: str = "mlflow.db") -> list[tuple[Any, ...]]:

@@ -6,10 +6,10 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from emotion_lightning.data.audio import BadClip
 from emotion_lightning.explain import figures
+from emotion_lightning.figure import Figure
 from emotion_lightning.serving import timeline
 from emotion_lightning.serving.about import About
 from emotion_lightning.serving.recogniser import Recogniser, Recognition, decodable, header_seconds

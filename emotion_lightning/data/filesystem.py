@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -89,12 +88,20 @@ def replacing(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_files_of(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `folder`. Its files are moved there at the end; if the block fails, `folder` is as before."""
+    """Yields an empty folder beside `folder`. Its files are moved there at the end; if the block fails, `folder` is as before.
+
+    One process at a time, as in `replacing`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as part:
-        yield Path(part)
-        for file in Path(part).iterdir():
+    part = folder.with_name(f".part-{folder.name}")
+    shutil.rmtree(part, ignore_errors=True)  # a killed process has left it
+    part.mkdir()
+    try:
+        yield part
+        for file in part.iterdir():
             file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def digest(*values: Any) -> str:

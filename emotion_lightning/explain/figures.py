@@ -8,11 +8,11 @@ import numpy as np
 import soundfile
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emotion_lightning.explain import mel
 from emotion_lightning.explain.maps import Map
+from emotion_lightning.figure import Figure
 
 HERTZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#A6761D")

@@ -9,6 +9,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
+from emotion_lightning.data.filesystem import replacing
 from emotion_lightning.errors import UserError
 from emotion_lightning.explain import Method, figures, groups, source
 from emotion_lightning.explain.embedding import embed
@@ -79,7 +80,8 @@ def render(template: str, explained: Explained, title: str, texts: dict[str, Any
     page = environment.get_template(template).render(
         title=title, demo=explained.experiment.is_demo, run=explained, **texts
     )
-    file.write_text(page, encoding="utf-8")
+    with replacing(file) as part:
+        part.write_text(page, encoding="utf-8")
     return file
 
 

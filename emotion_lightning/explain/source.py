@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import mlflow
 from mlflow.entities import Run
 from rich.console import Console
 
@@ -14,6 +13,7 @@ from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.data.filesystem import digest
 from emotion_lightning.errors import UserError
 from emotion_lightning.protocols import SPLITS
+from emotion_lightning.tracking import store
 from emotion_lightning.training import kept
 from emotion_lightning.training.build import build_data
 from emotion_lightning.training.predictions import Predictions, read_predictions
@@ -69,8 +69,8 @@ def read(run_id: str, changes: Sequence[str] = ()) -> Explained:
     """
     run = kept.find(run_id)
     predictions = read_predictions(run)
-    settings = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="settings.yaml")
-    experiment = loader.load(settings, changes)
+    with store.artifact(run, "settings.yaml") as settings:
+        experiment = loader.load(str(settings), changes)
     name = run.data.tags.get("experiment", experiment.name)
     return Explained(run, experiment.model_copy(update={"name": name}), predictions)
 

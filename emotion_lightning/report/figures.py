@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from emotion_lightning.figure import Figure
 from emotion_lightning.report.collect import Group, Results
 from emotion_lightning.report.summary import Row
 from emotion_lightning.training import significance

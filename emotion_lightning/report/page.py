@@ -11,9 +11,9 @@ from typing import Any
 import matplotlib
 from filelock import FileLock
 from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
 
 from emotion_lightning.data.filesystem import replacing_files_of
+from emotion_lightning.figure import Figure
 from emotion_lightning.report import figures as study_figures
 from emotion_lightning.report import formats, groups, tables
 from emotion_lightning.report.collect import Results

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
+from emotion_lightning.figure import Figure
 from emotion_lightning.serving.windows import UNCERTAIN, Segment
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#999999")
@@ -36,7 +35,7 @@ def draw(segments: Sequence[Segment], seconds: float, title: str) -> Figure:
             alpha=[0.25 + 0.75 * s.confidence for s in own],
         )
     axes.set(xlim=(0, seconds), ylim=(len(emotions) - 0.5, -0.5), xlabel="seconds")
-    axes.set_title(title, parse_math=False)  # the name of a file may contain $
+    axes.set_title(title)
     axes.set_yticks(range(len(emotions)), emotions)
     axes.grid(axis="x", alpha=0.3)
     return figure

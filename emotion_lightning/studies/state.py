@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import mlflow
 from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
 from pydantic import ValidationError
@@ -143,19 +142,21 @@ def plan_of(client: MlflowClient, run: Run) -> Plan | None:
     """Returns the plan in a study's own run; None where the study was killed before it had written it."""
     if PLAN_FILE not in {file.path for file in client.list_artifacts(run.info.run_id)}:
         return None
-    file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=PLAN_FILE)
+    with store.artifact(run, PLAN_FILE) as file:
+        content = file.read_bytes()
     try:
-        return Plan.model_validate_json(Path(file).read_bytes())
+        return Plan.model_validate_json(content)
     except ValidationError as error:
         reason = " ".join(str(error.errors()[0]["msg"]).split())
         raise UserError(f"{PLAN_FILE} of the study's run {run.info.run_id[:8]} cannot be read ({reason})") from None
 
 
 def log_report(client: MlflowClient, parent_id: str, folder: Path, means: Mapping[str, float], note: str) -> None:
-    """Logs a report to the study's own run: files as artifacts, means as metrics, `note` (Markdown) as its description."""
+    """Logs a report to the study's own run: files as artifacts, `note` (Markdown) as its description, new means as metrics."""
     client.log_artifacts(parent_id, str(folder), "report")
-    now = int(time.time() * 1000)
-    client.log_batch(parent_id, metrics=[Metric(name, value, now, 0) for name, value in means.items()])
+    now, known = int(time.time() * 1000), client.get_run(parent_id).data.metrics
+    new = [Metric(name, value, now, 0) for name, value in means.items() if known.get(name) != value]
+    client.log_batch(parent_id, metrics=new)
     client.set_tag(parent_id, "mlflow.note.content", note)
 
 

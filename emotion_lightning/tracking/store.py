@@ -9,8 +9,9 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlparse
 
 import mlflow
@@ -18,6 +19,8 @@ import sqlalchemy
 from filelock import FileLock
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.tracking import MlflowClient
 
 from emotion_lightning.errors import UserError
@@ -179,6 +182,18 @@ def require_id(run_id: str) -> str:
 def _with_own_id(run: Run) -> Run:
     require_id(run.info.run_id)
     return run
+
+
+@contextmanager
+def artifact(run: Run, name: str) -> Iterator[Path]:
+    """Gives a file of a run while the block runs: the file itself in a store on this machine, else a copy.
+
+    Each kind of store has an error of its own for a missing file.
+    """
+    repository = get_artifact_repository(run.info.artifact_uri)
+    with TemporaryDirectory() as folder:  # MLflow would make a copy in any case, and never remove it
+        is_here = isinstance(repository, LocalArtifactRepository)
+        yield Path(repository.download_artifacts(name, None if is_here else folder))
 
 
 def runs(client: MlflowClient, filter_string: str = "", view: int = ViewType.ACTIVE_ONLY) -> Iterator[Run]:

@@ -77,8 +77,26 @@ def build_model(data: EmotionData) -> Model:
         _require_classifier(model, experiment.model.name)
         return EmotionEstimator(experiment, data.feature, model, data.classes)
     classifier = EmotionClassifier(experiment, data.feature, model, shape, data.classes)
+    if data.feature.is_picture:
+        _require_sizes(classifier, first.stored, first.valid)
     classifier.learn_from(data)
     return classifier
+
+
+@torch.no_grad()
+def _require_sizes(classifier: EmotionClassifier, stored: torch.Tensor, valid: torch.Tensor) -> None:
+    """Raises UserError for a network that cannot take the pictures of each stage, which are resized and cut to a square."""
+    classifier.eval()
+    for name, stage in classifier.experiment.fit.stages.items():
+        classifier.size = stage.size
+        try:
+            classifier(stored, valid)
+        except RuntimeError as error:
+            shape = " x ".join(map(str, classifier.inputs(stored).shape[2:]))
+            fault = parts.fault("models", classifier.experiment.model.name, error)
+            raise UserError(f"fit.stages.{name}: {fault} (its pictures have {shape} pixels)") from error
+    classifier.size = None
+    classifier.train()
 
 
 @torch.no_grad()

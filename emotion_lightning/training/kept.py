@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import mlflow
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -40,7 +39,8 @@ def model(run: Run) -> EmotionModel:
             f"run {run_id} ({run.info.status}) has no checkpoint; RESUME={run_id} finishes a run that was killed, and "
             f'a run with SET="fit.log_model=true" stores one'
         )
-    return from_checkpoint(Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=files[0])))
+    with store.artifact(run, files[0]) as file:
+        return from_checkpoint(file)
 
 
 def require_single_files(run: Run) -> None:

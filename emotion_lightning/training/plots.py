@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from torch import Tensor
 
+from emotion_lightning.figure import Figure
 from emotion_lightning.training.calibration import Answered
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"

@@ -1,11 +1,11 @@
 """The file predictions.csv of a run: the probabilities of each clip of its validation and test splits."""
 
 import csv
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import mlflow
 import numpy as np
 from mlflow.entities import Run
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from emotion_lightning.data.datamodule import EmotionData
 from emotion_lightning.errors import UserError
+from emotion_lightning.tracking import store
 from emotion_lightning.training.metrics import GROUP_FIELDS
 
 FIELDS = (*GROUP_FIELDS, "sentence")
@@ -63,11 +64,12 @@ def read_predictions(run: Run) -> Predictions:
 
     Raises: UserError where the run has no predictions.csv.
     """
-    try:
-        file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="predictions.csv")
-    except Exception as error:  # each kind of store has its own error for a missing artifact
-        raise UserError(f"run {run.info.run_id[:8]} ({run.info.status}) has no predictions.csv") from error
-    return parse_predictions(Path(file))
+    with ExitStack() as open_file:
+        try:
+            file = open_file.enter_context(store.artifact(run, "predictions.csv"))
+        except Exception as error:
+            raise UserError(f"run {run.info.run_id[:8]} ({run.info.status}) has no predictions.csv") from error
+        return parse_predictions(file)
 
 
 def parse_predictions(file: Path) -> Predictions:

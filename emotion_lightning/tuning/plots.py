@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from emotion_lightning.figure import Figure
 from emotion_lightning.training.plots import BLUE, GREY, ORANGE
 
 
