@@ -110,6 +110,11 @@ def test_an_address_that_is_not_of_this_machine_is_refused_in_one_line(runs: dic
             serve(folder, "127.0.0.1", used.getsockname()[1], 1, 1, print)
 
 
+def test_another_path_and_another_method_are_refused(client: TestClient) -> None:
+    assert client.post("/predict", content=b"{}").status_code == 404
+    assert client.put("/invocations", content=b"{}").status_code == 405
+
+
 def test_what_is_not_json_gets_415(client: TestClient) -> None:
     for headers in ({}, {"Content-Type": "text/csv"}):
         answer = client.post("/invocations", content=b"audio", headers=headers)

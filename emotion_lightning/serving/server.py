@@ -113,20 +113,25 @@ class Refused(Exception):
 
 
 class Invocations:
-    """Answers POST /invocations, and refuses a request that is too large or not JSON before it is parsed."""
+    """Answers POST, and refuses a request that is too large, too slow or not JSON before it is parsed."""
 
     def __init__(self, app: Any, model: Any, max_bytes: int, seconds: int):
         self.app, self.model, self.max_bytes, self.seconds = app, model, max_bytes, seconds
         self.waiting = 0  # requests that were read and have no answer yet
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != "/invocations" or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         with suppress(Disconnected):
             try:
-                content = await self._answer(await self._body(receive, headers))
+                body = await self._body(receive, headers)  # first of all: else the client may not get the refusal
+                if scope["path"] != "/invocations":
+                    raise Refused(404, "there is nothing here; send POST to /invocations")
+                if not headers.get("content-type", "").lower().startswith("application/json"):
+                    raise Refused(415, "Content-Type: application/json is needed")
+                content = await self._answer(body)
             except Refused as refused:
                 await _send(send, refused.status, json.dumps({"error": str(refused)}))
             else:
@@ -146,8 +151,6 @@ class Invocations:
 
     async def _body(self, receive: Receive, headers: dict[str, str]) -> bytes:
         """Returns the body of a request, of which no more is read than the limits allow. Raises: Refused, Disconnected."""
-        if not headers.get("content-type", "").lower().startswith("application/json"):
-            raise Refused(415, "Content-Type: application/json is needed")
         try:
             return await asyncio.wait_for(self._received(receive, headers.get("content-length", "0")), self.seconds)
         except TimeoutError:
@@ -170,7 +173,7 @@ async def _send(send: Send, status: int, content: str) -> None:
     body = content.encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     # the rest of a large body is not read, so the connection cannot be used again
-    headers += [(b"connection", b"close")] if status in (408, 413, 415) else []
+    headers += [(b"connection", b"close")] if status in (408, 413) else []
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
