@@ -84,6 +84,7 @@ COMMANDS = {
     "train small fit.stages.main=off": "fit.stages: no stage has an epoch",
     "train small fit.stages.main.size=64": "fit.stages.main.size: only pictures can be resized, and mfcc is not one",
     "train small 'features={name: picture, height: 32, width: 48}' model=lstm fit.stages.main.size=16": "fit.stages.main: ",
+    "train small model=cnn_lstm model.hidden=4611686018427387904": "Overflow when unpacking long",
     "train small model.widht=8": "SET: model.widht: no such setting; did you mean 'width'?",
     "train small model=small_cn": "SET: model: no model named 'small_cn'; did you mean 'small_cnn'?",
     "train small features=mfc": "SET: features: no feature named 'mfc'; did you mean 'mfcc'?",

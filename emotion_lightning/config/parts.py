@@ -82,7 +82,8 @@ def fault(kind: str, name: str, error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f"{error.filename or file}, line {error.lineno}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{file}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {' '.join(str(error).split())}"
+    reason = " ".join(str(error).partition("\nException raised from")[0].split())  # without the stack of torch's C++
+    return f"{file}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {reason}"
 
 
 def entry(kind: str, name: str) -> Any:
