@@ -98,6 +98,12 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def only_shipped_parts(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's own folder as the working directory, and no parts of one's own."""
+    monkeypatch.delenv(parts.ENVIRONMENT, raising=False)
+
+
+@pytest.fixture
 def refusal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """`refusal(folder, "train", "demo", NAME="value")`: the command line in this process, with the folder as working
     directory and these environment variables. Returns all that it printed before it ended with status 2."""
