@@ -19,6 +19,8 @@ from emotion_lightning import http_file
 from emotion_lightning.cli import main
 from emotion_lightning.config import loader, parts
 from emotion_lightning.corpora import demo
+from emotion_lightning.predict import open_model
+from emotion_lightning.serving.recogniser import Recogniser
 from emotion_lightning.tracking import shutdown, store
 from emotion_lightning.train import train
 from emotion_lightning.training.evaluation import RunResult
@@ -44,6 +46,17 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with 48 clips in RAVDESS's names and 28 in SAVEE's, and the cache; to be left as it is."""
+    import noise_corpora  # which imports this file
+
+    folder = tmp_path_factory.mktemp("data")
+    noise_corpora.make_ravdess(folder)
+    noise_corpora.make_savee(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def finished_runs(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> tuple[Path, dict[str, RunResult]]:
     """A working folder with a finished run of an SVM and one of a network, by their names."""
     folder, results = tmp_path_factory.mktemp("finished_runs"), {}
@@ -65,6 +78,18 @@ def runs(finished_runs: tuple[Path, dict[str, RunResult]], monkeypatch: pytest.M
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     store.connect()
     return finished_runs[1]
+
+
+@pytest.fixture(params=["svm", "small_cnn"])
+def recogniser(request: pytest.FixtureRequest, runs: dict[str, RunResult]) -> Recogniser:
+    """The model of each of these runs."""
+    return open_model(runs[request.param].run_id)
+
+
+@pytest.fixture
+def clips(demo_data: Path) -> list[Path]:
+    """20 clips of the demo corpus, in RAVDESS's names."""
+    return sorted(demo_data.rglob("03-01-*.wav"))[:20]
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +120,16 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test's own folder, as the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def search_folder(in_tmp_path: Path, demo_data: Path) -> Path:
+    """The test's own folder as the working directory, with what `searches.prepare` puts there."""
+    import searches  # and with it optuna, which few tests need
+
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    searches.prepare(in_tmp_path, demo_data)
+    return in_tmp_path
 
 
 @pytest.fixture
@@ -147,3 +182,8 @@ def tone(hertz: float, seconds: float = 1.0, rate: int = 16_000, level: float = 
 def hiss(seconds: float = 1.0, rate: int = 16_000, level: float = 0.1, seed: int = 0) -> np.ndarray:
     """(samples,) float64: white noise, `level` is its deviation."""
     return level * np.random.default_rng(seed).standard_normal(round(seconds * rate)).clip(-4, 4)
+
+
+def largest_difference(a: dict[str, float], b: dict[str, float]) -> float:
+    """The largest one of any emotion's probability."""
+    return max(abs(a[emotion] - b[emotion]) for emotion in a)
