@@ -13,6 +13,7 @@ import file_server
 import numpy as np
 import pytest
 import soundfile
+from processes import copy_ready_store
 from rich.console import Console
 
 from emotion_lightning import http_file
@@ -43,6 +44,17 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("demo_cache")
     demo.prepare(cache, **DEMO)
     return cache
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A working directory for all tests of a file, with an empty store, since making a fresh one takes seconds."""
+    before, folder = Path.cwd(), tmp_path_factory.mktemp("workplace")
+    copy_ready_store(folder)
+    os.chdir(folder)
+    store.connect()
+    yield folder
+    os.chdir(before)
 
 
 @pytest.fixture(scope="session")
