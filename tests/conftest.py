@@ -13,12 +13,15 @@ import file_server
 import numpy as np
 import pytest
 import soundfile
+from processes import copy_ready_store
 from rich.console import Console
 
 from emotion_lightning import http_file
 from emotion_lightning.cli import main
 from emotion_lightning.config import loader, parts
 from emotion_lightning.corpora import demo
+from emotion_lightning.predict import open_model
+from emotion_lightning.serving.recogniser import Recogniser
 from emotion_lightning.tracking import shutdown, store
 from emotion_lightning.train import train
 from emotion_lightning.training.evaluation import RunResult
@@ -43,6 +46,28 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cache
 
 
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A working directory for all tests of a file, with an empty store, since making a fresh one takes seconds."""
+    before, folder = Path.cwd(), tmp_path_factory.mktemp("workplace")
+    copy_ready_store(folder)
+    os.chdir(folder)
+    store.connect()
+    yield folder
+    os.chdir(before)
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with 48 clips in RAVDESS's names and 28 in SAVEE's, and the cache; to be left as it is."""
+    import noise_corpora  # which imports this file
+
+    folder = tmp_path_factory.mktemp("data")
+    noise_corpora.make_ravdess(folder)
+    noise_corpora.make_savee(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def finished_runs(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> tuple[Path, dict[str, RunResult]]:
     """A working folder with a finished run of an SVM and one of a network, by their names."""
@@ -65,6 +90,18 @@ def runs(finished_runs: tuple[Path, dict[str, RunResult]], monkeypatch: pytest.M
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     store.connect()
     return finished_runs[1]
+
+
+@pytest.fixture(params=["svm", "small_cnn"])
+def recogniser(request: pytest.FixtureRequest, runs: dict[str, RunResult]) -> Recogniser:
+    """The model of each of these runs."""
+    return open_model(runs[request.param].run_id)
+
+
+@pytest.fixture
+def clips(demo_data: Path) -> list[Path]:
+    """20 clips of the demo corpus, in RAVDESS's names."""
+    return sorted(demo_data.rglob("03-01-*.wav"))[:20]
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +132,22 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test's own folder, as the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def search_folder(in_tmp_path: Path, demo_data: Path) -> Path:
+    """The test's own folder as the working directory, with what `searches.prepare` puts there."""
+    import searches  # and with it optuna, which few tests need
+
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    searches.prepare(in_tmp_path, demo_data)
+    return in_tmp_path
+
+
+@pytest.fixture
+def only_shipped_parts(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's own folder as the working directory, and no parts of one's own."""
+    monkeypatch.delenv(parts.ENVIRONMENT, raising=False)
 
 
 @pytest.fixture
@@ -141,3 +194,8 @@ def tone(hertz: float, seconds: float = 1.0, rate: int = 16_000, level: float = 
 def hiss(seconds: float = 1.0, rate: int = 16_000, level: float = 0.1, seed: int = 0) -> np.ndarray:
     """(samples,) float64: white noise, `level` is its deviation."""
     return level * np.random.default_rng(seed).standard_normal(round(seconds * rate)).clip(-4, 4)
+
+
+def largest_difference(a: dict[str, float], b: dict[str, float]) -> float:
+    """The largest one of any emotion's probability."""
+    return max(abs(a[emotion] - b[emotion]) for emotion in a)

@@ -1,79 +1,28 @@
-"""The cache is made once, whole or not at all, and holds what the audio and the features say."""
+"""The cache is made once, and holds what the audio and the features say."""
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import NEEDED, hiss, tone
+from cached import AUDIO, both, files, make_clips, never, silently
+from conftest import NEEDED, hiss
 
 from emotion_lightning import features
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Args, Audio
-from emotion_lightning.corpora import Clip, ravdess
+from emotion_lightning.corpora import Clip
 from emotion_lightning.data import audio, cache
-from emotion_lightning.data.filesystem import Track, replacing
 from emotion_lightning.errors import UserError
-
-ROOT = Path(__file__).parents[1]
-AUDIO = Audio()
-
-
-def silently(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
-    return items
-
-
-def never(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
-    raise AssertionError(f"{what} again")
-
-
-def clip(path: Path) -> Clip:
-    return Clip(path.stem, path, "toy", "happy", "toy-1")
-
-
-def make_clips(folder: Path) -> list[Clip]:
-    """Five clips of unequal length and level, 16 and 48 kHz."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, (seconds, level) in enumerate([(0.3, 0.1), (0.7, 0.2), (0.2, 1e-3), (0.5, 0.05), (0.4, 0.1)]):
-        rate = 48_000 if number % 2 else 16_000
-        wave = hiss(seconds, rate, level, seed=number) + tone(300 + 200 * number, seconds, rate, level)
-        soundfile.write(folder / f"{number}.wav", wave.clip(-1, 1), rate, subtype="PCM_24")
-    return [clip(path) for path in sorted(folder.glob("*.wav"))]
 
 
 @pytest.fixture
 def clips(tmp_path: Path) -> list[Clip]:
     return make_clips(tmp_path / "clips")
-
-
-def both(
-    clips: Sequence[Clip],
-    folder: Path,
-    track: Track = silently,
-    name: str = "log_mel",
-    settings: Audio = AUDIO,
-    **args: Any,
-) -> tuple[cache.Waves, cache.Features]:
-    waves = cache.waves(clips, settings, folder, track)
-    feature = parts.entry("features", name)(settings.sample_rate, **args)
-    return waves, cache.features(waves, feature, name, args, folder, track)
-
-
-def files(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """All that is cached: inode, time of change and bytes of each file; locks left out."""
-    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
-    return {str(p.relative_to(folder)): (p.stat().st_ino, p.stat().st_mtime_ns, p.read_bytes()) for p in found}
 
 
 def test_a_second_call_reads_the_cache_and_not_the_audio(clips: list[Clip], tmp_path: Path) -> None:
@@ -265,183 +214,6 @@ def test_a_corpus_without_one_good_clip_is_all_faults(clips: list[Clip], tmp_pat
         waves = cache.waves(clips, AUDIO, tmp_path / "cache", track)
         assert waves.faults.tolist() == ["empty file"] * 5
         assert not waves.lengths.any()
-
-
-def digests(folder: Path, *paths: Path) -> list[str]:
-    waves = cache.waves([clip(path) for path in paths], Audio(trim_db=None), folder, silently)
-    assert not any(waves.faults)
-    return waves.digests.tolist()
-
-
-def test_equal_audio_has_an_equal_digest_in_any_format(write_wav: Callable[..., Path], tmp_path: Path) -> None:
-    wave = (hiss(0.3) * 32768).round().clip(-32768, 32767) / 32768
-    same = [
-        write_wav("a.wav", wave),
-        write_wav("b.flac", wave),
-        write_wav("c.wav", wave, subtype="PCM_24"),
-        write_wav("d.wav", wave, subtype="FLOAT"),
-        write_wav("e.wav", np.stack([wave, wave], 1)),
-        write_wav("f.wav", wave / 4, subtype="FLOAT"),  # another gain, exactly
-    ]
-    wave[100] += 0.01
-    *found, other = digests(tmp_path, *same, write_wav("g.wav", wave))
-    assert len(set(found)) == 1
-    assert other != found[0]
-
-
-def real_ravdess(folder: Path) -> list[Clip]:
-    return [item for item in ravdess.read(folder) if isinstance(item, Clip)]
-
-
-def duplicates(clips: Sequence[Clip], folder: Path) -> set[frozenset[str]]:
-    waves = cache.waves(clips, AUDIO, folder, silently)
-    assert not any(waves.faults)
-    by_digest = Counter(waves.digests.tolist())
-    ids = {d: frozenset(c.id for c, e in zip(clips, waves.digests, strict=True) if e == d) for d in by_digest}
-    return {ids[d] for d, count in by_digest.items() if count > 1}
-
-
-KNOWN_PAIR = frozenset({"03-01-03-01-02-01-07", "03-01-03-01-02-02-07"})
-
-
-@pytest.mark.real
-def test_actor_07_of_ravdess_has_one_recording_twice(real_corpora: Path, tmp_path: Path) -> None:
-    clips = real_ravdess(real_corpora / "ravdess" / "Actor_07")
-    assert len(clips) == 60
-    assert duplicates(clips, tmp_path) == {KNOWN_PAIR}
-
-
-@pytest.mark.slow
-@pytest.mark.real
-def test_ravdess_has_no_other_recording_twice(real_corpora: Path, tmp_path: Path) -> None:
-    clips = real_ravdess(real_corpora / "ravdess")
-    assert len(clips) == 1440
-    assert duplicates(clips, tmp_path) == {KNOWN_PAIR}
-
-
-@pytest.mark.real
-def test_real_originals_and_their_flac_copies_have_equal_digests(real_corpora: Path, tmp_path: Path) -> None:
-    originals = sorted(real_corpora.glob("originals/*/*.wav"))
-    copies = [next((real_corpora / p.parent.name).rglob(f"{p.stem}.flac")) for p in originals]
-    found = digests(tmp_path, *originals, *copies)
-    assert found[: len(originals)] == found[len(originals) :]
-
-
-def test_what_a_killed_build_left_is_not_taken_over(clips: list[Clip], tmp_path: Path) -> None:
-    both(clips, tmp_path / "whole")
-    want = files(tmp_path / "whole")
-    for place in {Path(name).parts[0] for name in want}:
-        part = tmp_path / "cache" / f".{place}.part"
-        part.mkdir(parents=True)
-        for name in ("samples.i16", "index.npz", "features.npy", "leftover"):
-            (part / name).write_bytes(b"half")
-    both(clips, tmp_path / "cache")
-    got = files(tmp_path / "cache")
-    assert {name: content for name, (*_, content) in got.items()} == {n: content for n, (*_, content) in want.items()}
-
-
-# Other processes: they say on standard output what they build, wait for `go`, and stop for ever at a given step.
-OTHER = """
-import sys, time
-from pathlib import Path
-from emotion_lightning.data import cache
-from emotion_lightning.config import parts
-from emotion_lightning.corpora import Clip
-from emotion_lightning.config.schema import Audio
-
-folder, go, stall, *paths = sys.argv[1:]
-
-def track(items, what, count):
-    print("build", what, flush=True)
-    for number, item in enumerate(items):
-        if what == stall and number == 2:
-            print("stalled", flush=True)
-            time.sleep(600)
-        yield item
-
-clips = [Clip(Path(p).stem, Path(p), "toy", "happy", "toy-1") for p in paths]
-feature = parts.entry("features", "log_mel")(16_000)
-print("ready", flush=True)
-while not Path(go).exists():
-    time.sleep(0.005)
-waves = cache.waves(clips, Audio(), Path(folder), track)
-found = cache.features(waves, feature, "log_mel", {}, Path(folder), track)
-print("sums", waves.key, found.key, found.values.double().sum().item(), waves.batch(range(len(clips)))[0].sum().item())
-"""
-
-
-def other_process(clips: Sequence[Clip], folder: Path, go: Path, stall: str = "") -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", OTHER, str(folder), str(go), stall, *(str(c.path) for c in clips)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
-
-
-def wait_for(process: "subprocess.Popen[str]", word: str) -> None:
-    assert process.stdout
-    for line in process.stdout:  # ends with the process
-        if line.startswith(word):
-            return
-    raise AssertionError(f"the process ended before it was {word}")
-
-
-@pytest.mark.parametrize("step", ["decoding", "features"])
-def test_a_build_killed_midway_leaves_nothing_half_valid(step: str, clips: list[Clip], tmp_path: Path) -> None:
-    (tmp_path / "go").touch()
-    process = other_process(clips, tmp_path / "cache", tmp_path / "go", stall=step)
-    try:
-        wait_for(process, "stalled")
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    visible = [f.name.partition("-")[0] for f in (tmp_path / "cache").iterdir() if not f.name.startswith(".")]
-    assert visible == ([] if step == "decoding" else ["waves"])
-    assert any(f.name.endswith(".part") for f in (tmp_path / "cache").iterdir())
-    start = time.monotonic()
-    waves, found = both(clips, tmp_path / "cache")
-    assert time.monotonic() - start < 30  # no lock is left
-    want_waves, want = both(clips, tmp_path / "whole")
-    torch.testing.assert_close(found.values, want.values, atol=0, rtol=0)
-    torch.testing.assert_close(waves.batch(range(5)), want_waves.batch(range(5)), atol=0, rtol=0)
-    assert not any(f.name.endswith(".part") for f in (tmp_path / "cache").iterdir())
-
-
-def test_a_file_is_replaced_in_one_step_or_stays(tmp_path: Path) -> None:
-    file = tmp_path / "table.csv"
-    with replacing(file) as part:
-        part.write_text("first")
-        assert part.suffix == ".csv" and not file.exists()
-    with pytest.raises(OSError, match="disk"), replacing(file) as part:
-        part.write_text("sec")
-        assert file.read_text() == "first"
-        raise OSError("the disk is full")
-    assert file.read_text() == "first" and list(tmp_path.iterdir()) == [file]
-    (tmp_path / ".part-table.csv").write_text("left by a kill")
-    with replacing(file) as part:
-        part.write_text("second")
-    assert file.read_text() == "second" and list(tmp_path.iterdir()) == [file]
-
-
-def test_four_processes_at_once_build_one_cache(demo_data: Path, tmp_path: Path) -> None:
-    clips = [clip(path) for path in sorted(demo_data.glob("demo-*/ravdess/*/*.wav"))]
-    assert len(clips) == 64
-    clips = clips[::8]
-    processes = [other_process(clips, tmp_path / "cache", tmp_path / "go") for _ in range(4)]
-    try:
-        for process in processes:
-            wait_for(process, "ready")
-        (tmp_path / "go").touch()
-        lines = [process.communicate(timeout=120)[0].splitlines() for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert Counter(line for said in lines for line in said if line.startswith("build")) == {
-        "build decoding": 1,
-        "build features": 1,
-    }
-    assert len({said[-1] for said in lines}) == 1
-    assert lines[0][-1].startswith("sums")
-    assert len([f for f in (tmp_path / "cache").iterdir() if f.is_dir()]) == 2
 
 
 @pytest.mark.parametrize("name", ["index.npz", "features.npy", "valid.npy"])

@@ -7,13 +7,9 @@ import pytest
 
 from emotion_lightning.cli.app import all_overrides
 from emotion_lightning.config import loader as settings
-from emotion_lightning.config import parts
 from emotion_lightning.config.command import train_command
 
-
-@pytest.fixture(autouse=True)
-def only_shipped_parts(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(parts.ENVIRONMENT, raising=False)
+pytestmark = pytest.mark.usefixtures("only_shipped_parts")
 
 
 def typed(command: str) -> tuple[str, list[str]]:

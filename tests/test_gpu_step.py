@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from test_train import small
+from small_run import small
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional as F

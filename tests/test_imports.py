@@ -1,6 +1,9 @@
 """Imports inside the package go one way: a module may import the modules before it in the list, and none after it."""
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,3 +148,11 @@ def test_a_heavy_import_is_seen_at_the_top_and_passed_over_in_a_function() -> No
         at_the_top(ast.parse("def f():\n    import torch\nclass A:\n    async def g(self):\n        import torch"))
         == set()
     )
+
+
+def test_reading_settings_and_showing_help_import_nothing_heavy() -> None:
+    code = "import sys, emotion_lightning.config.loader, emotion_lightning.cli.main; print(*sys.modules)"
+    variables = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert HEAVY & set(done.stdout.split()) == set()

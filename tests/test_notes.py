@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from noise_corpora import experiment, make_ravdess, ready
 from rich.console import Console
-from test_data import experiment, make_ravdess, ready
 
 from emotion_lightning.config.parts import entry
 from emotion_lightning.corpora import Clip

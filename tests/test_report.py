@@ -7,11 +7,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pytest
-from mlflow.entities import Metric
-from mlflow.tracking import MlflowClient
+from made_up_study import MISSING, SEX, SKILL, drawn, made_up, write_run
+from processes import copy_ready_store
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from emotion_lightning.errors import UserError
@@ -22,95 +21,15 @@ from emotion_lightning.report.ensembles import collect, ensembles
 from emotion_lightning.report.groups import group_table
 from emotion_lightning.report.summary import compare, pairs, rows
 from emotion_lightning.studies import state
-from emotion_lightning.studies.plan import Plan, PlannedArm, PlannedCell
-from emotion_lightning.tracking import run as tracking
+from emotion_lightning.studies.plan import Plan, PlannedArm
 from emotion_lightning.tracking import store
-from emotion_lightning.training.predictions import parse_predictions
-
-CLASSES = ("neutral", "happy", "sad")
-SEX = ("female", "male")  # by turns
-SKILL = {"svm": 0.5, "lstm": 0.8}  # the share of clips that an arm has right, about
-MISSING = "model.weights: the ImageNet weights | of resnet34 cannot be reached"
-
-
-def drawn(arm: str, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
-    """labels (60,), probabilities (60, 3), clips and speakers of one made-up run; six speakers a fold."""
-    labels = np.arange(60) % 3
-    chance = np.random.default_rng([fold, seed, len(arm)])
-    guess = np.where(chance.random(60) < SKILL[arm], labels, chance.integers(0, 3, 60))
-    probabilities = np.full((60, 3), 0.2)
-    probabilities[np.arange(60), guess] = 0.6
-    return labels, probabilities, [f"{fold}-{i}" for i in range(60)], [f"s{fold}{i % 6}" for i in range(60)]
-
-
-def write_run(client: MlflowClient, place: str, cell: PlannedCell, folder: Path, status: str = "FINISHED") -> str:
-    labels, probabilities, clips, speakers = drawn(cell.arm, cell.fold or 0, cell.seed)
-    run = client.create_run(
-        place, tags={"signature": cell.signature, "experiment": cell.arm, "protocol": cell.protocol}
-    )
-    with (folder / "predictions.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        names = ["split", "corpus", "clip", "speaker", "sex", "intensity", "emotion", "predicted"]
-        writer.writerow([*names, *CLASSES])
-        for i in range(60):
-            emotion, guess = CLASSES[labels[i]], CLASSES[probabilities[i].argmax()]
-            row = ["test", "demo", clips[i], speakers[i], SEX[i % 2], "", emotion, guess]
-            writer.writerow([*row, *probabilities[i]])
-        writer.writerow(["val", "demo", "v", "v", "male", "", "happy", "happy", 0, 1, 0])  # is not to be counted
-    client.log_artifact(run.info.run_id, str(folder / "predictions.csv"))
-    curve = [
-        Metric(f"loss/{side}", 2 - 0.2 * e * (side == "train"), 0, e) for e in range(4) for side in ("train", "val")
-    ]
-    known = [
-        Metric("test/speakers", 6, 0, 0),
-        Metric("test/speakers_trained_on", 0, 0, 0),
-        Metric("seconds", 12, 0, 0),
-    ]
-    client.log_batch(run.info.run_id, metrics=[*curve, *known])
-    counts = {"train": 120, "val": 1, "test": 60}
-    with mlflow.start_run(run.info.run_id):
-        for side, count in counts.items():
-            tracking.log_data("demo", f"digest-{side}", side, {"clips": str(count)})
-    client.set_terminated(run.info.run_id, status)
-    return str(run.info.run_id)
-
-
-@pytest.mark.parametrize("column", ["split", "side"])
-def test_predictions_of_old_and_new_runs_are_read(column: str, tmp_path: Path) -> None:
-    file = tmp_path / "predictions.csv"
-    lines = [
-        f"{column},corpus,clip,speaker,emotion,predicted,happy,sad",
-        "val,demo,a,s1,happy,happy,0.9,0.1",
-        "test,demo,b,s2,sad,happy,0.6,0.4",
-    ]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    predictions = parse_predictions(file)
-    assert (predictions.classes, predictions.clips, predictions.speakers) == (("happy", "sad"), ["demo/b"], ["s2"])
-    assert predictions.labels.tolist() == [1] and predictions.probabilities.tolist() == [[0.6, 0.4]]
-    assert predictions.fields == {"corpus": ["demo"], "sex": [""], "intensity": [""], "sentence": [""]}
-
-
-def made_up() -> Plan:
-    arms = tuple(
-        PlannedArm(name=n, label=label, about="", experiment=n, corpora=("ravdess", "savee"))
-        for n, label in (("svm", "SVM"), ("lstm", "BiLSTM"), ("resnet_transfer", "+ ImageNet"))
-    )
-    cells = [
-        PlannedCell(
-            arm=arm.name, protocol="speaker_folds", fold=fold, seed=seed, signature=f"{arm.name}-{fold}-{seed}"
-        )
-        for arm in arms
-        for fold in (0, 1, 2)
-        for seed in (0, 1)
-    ]
-    cells = [c.model_copy(update={"reason": MISSING}) if c.arm == "resnet_transfer" else c for c in cells]
-    return Plan(name="made_up", about="DEMO", demo=True, protocols=("speaker_folds",), arms=arms, cells=tuple(cells))
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory):
     """A working folder whose MLflow store holds the made-up study; lstm lacks fold 1 of seed 1."""
     before, folder = Path.cwd(), tmp_path_factory.mktemp("store")
+    copy_ready_store(folder)
     os.chdir(folder)
     client, plan = store.connect(), made_up()
     place = client.create_experiment("DEMO", artifact_location=(folder / "artifacts").as_uri())
@@ -312,9 +231,6 @@ def test_a_report_of_a_study_without_any_run_says_so(filled: Path) -> None:
     client.set_terminated(parent.info.run_id)
     page.write("empty", filled / "empty")
     assert "0 of 6 runs have finished" in (filled / "empty" / "report.md").read_text()
-
-
-# ---------------------------------------------------------------- ensembles
 
 
 def with_ensembles(plan: Plan, **mean_of: tuple[str, ...]) -> Results:

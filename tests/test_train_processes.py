@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from processes import copy_ready_store, finished, has_checkpoint, runs, start, start_interpreter, until
-from test_train import small
+from small_run import small
 
 
 def write_small(folder: Path, cache: Path, store: bool = True, **overrides: str) -> str:

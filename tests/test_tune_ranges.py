@@ -1,7 +1,5 @@
 """The ranges of a search: how they are drawn and inherited, and the messages for wrong ones."""
 
-# ruff: noqa: F401, F811 - fixtures of test_tune.py are imported, and named by the tests
-
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +8,6 @@ import optuna
 import pytest
 import yaml
 from filelock import FileLock
-from test_tune import folder, store_of_the_folder
 
 from emotion_lightning.config import loader as settings
 from emotion_lightning.tuning.request import make_request
@@ -41,12 +38,12 @@ WRONG: dict[str, tuple[object, str]] = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_search_is_one_line_before_anything_runs(
-    folder: Path, refusal: Callable[..., str], case: str
+    search_folder: Path, refusal: Callable[..., str], case: str
 ) -> None:
     searched, line = WRONG[case]
     tree = {"base": "s", "search": {"model.C": False, "model.gamma": False, **searched}}  # type: ignore[dict-item]
     Path("experiments/bad.yaml").write_text(yaml.safe_dump(tree))
-    said = refusal(folder, "tune", "bad", "--trials", "2")
+    said = refusal(search_folder, "tune", "bad", "--trials", "2")
     assert line in said and said.count("\n") == 1 and said.startswith("error: ")
     assert not Path("mlruns/tuning.db").exists()
 
@@ -61,36 +58,38 @@ def test_a_wrong_search_is_one_line_before_anything_runs(
     ],
 )
 def test_a_wrong_number_is_one_line(
-    folder: Path, refusal: Callable[..., str], words: tuple[str, ...], line: str
+    search_folder: Path, refusal: Callable[..., str], words: tuple[str, ...], line: str
 ) -> None:
-    said = refusal(folder, "tune", "s", *words)
+    said = refusal(search_folder, "tune", "s", *words)
     assert line in said and "Traceback" not in said and not Path("mlruns/tuning.db").exists()
 
 
-def test_a_file_that_the_search_has_not_written_is_kept(folder: Path, refusal: Callable[..., str]) -> None:
+def test_a_file_that_the_search_has_not_written_is_kept(search_folder: Path, refusal: Callable[..., str]) -> None:
     Path("experiments/s_tuned.yaml").write_text("base: s\n")
-    said = refusal(folder, "tune", "s", "--trials", "1")
+    said = refusal(search_folder, "tune", "s", "--trials", "1")
     assert "experiments/s_tuned.yaml: this file was not written by `make tune`" in said and said.count("\n") == 1
     assert Path("experiments/s_tuned.yaml").read_text() == "base: s\n" and not Path("mlruns/tuning.db").exists()
 
 
-def test_a_second_search_at_the_same_time_is_refused(folder: Path, refusal: Callable[..., str]) -> None:
+def test_a_second_search_at_the_same_time_is_refused(search_folder: Path, refusal: Callable[..., str]) -> None:
     Path("mlruns/tuning").mkdir()
     with FileLock("mlruns/tuning/s.lock"):
-        assert "a search of s is already running in this folder" in refusal(folder, "tune", "s", "--trials", "1")
+        assert "a search of s is already running in this folder" in refusal(
+            search_folder, "tune", "s", "--trials", "1"
+        )
 
 
 def test_without_optuna_the_command_says_how_to_install_it(
-    folder: Path, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    search_folder: Path, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert "pip install 'emotion-lightning[tune]'" in refusal(folder, "tune", "s")
+    assert "pip install 'emotion-lightning[tune]'" in refusal(search_folder, "tune", "s")
 
 
 # Settings
 
 
-def test_ranges_change_no_signature_no_param_and_no_checkpoint(folder: Path) -> None:
+def test_ranges_change_no_signature_no_param_and_no_checkpoint(search_folder: Path) -> None:
     searched = settings.load("s")
     tree = yaml.safe_load(Path("experiments/s.yaml").read_text())
     del tree["search"]
@@ -101,7 +100,7 @@ def test_ranges_change_no_signature_no_param_and_no_checkpoint(folder: Path) -> 
     assert searched.model_dump(mode="json", exclude={"name"}) == plain.model_dump(mode="json", exclude={"name"})
 
 
-def test_ranges_are_inherited_changed_and_removed(folder: Path) -> None:
+def test_ranges_are_inherited_changed_and_removed(search_folder: Path) -> None:
     Path("experiments/child.yaml").write_text(
         "base: s\nsearch: {model.C: off, model.gamma: {high: 1.0}, data.batch_size: {low: 8, high: 64, step: 8}}\n"
     )
@@ -112,7 +111,7 @@ def test_ranges_are_inherited_changed_and_removed(folder: Path) -> None:
     }
 
 
-def test_values_are_drawn_from_their_ranges(folder: Path) -> None:
+def test_values_are_drawn_from_their_ranges(search_folder: Path) -> None:
     Path("experiments/many.yaml").write_text(
         "base: n\nsearch: {model.width: {low: 4, high: 12, step: 4}, fit.ema: [null, 0.9], "
         "fit.label_smoothing: {low: 0.0, high: 0.3, step: 0.1}}\n"
