@@ -16,9 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+from benchmarks.timing import REPOSITORY
 from emotion_lightning.tracking import store
-
-REPOSITORY = Path(__file__).parent.parent
 
 # emotion_lightning itself is first and only its __init__: it sets variables that the libraries read at import
 LIBRARIES: tuple[str, ...] = (
@@ -132,5 +131,10 @@ class ForkedCommand:
         self.process.join(timeout)
         if self.process.exitcode is None:
             raise subprocess.TimeoutExpired(str(self.process), timeout or 0)
-        out, err = (Path(self.output.name, name) for name in ("stdout", "stderr"))
-        return tuple(file.read_text(encoding="utf-8") if file.exists() else "" for file in (out, err))  # type: ignore[return-value]
+        return self.written()
+
+    def written(self, errors: str = "strict") -> tuple[str, str]:
+        """Returns what it has written to stdout and stderr; `errors`: what becomes of bytes that are not UTF-8."""
+        files = (Path(self.output.name, name) for name in ("stdout", "stderr"))
+        out, err = (file.read_text(encoding="utf-8", errors=errors) if file.exists() else "" for file in files)
+        return out, err

@@ -8,33 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import yaml
+from trust import experiments, forked
 
-from trust import forked
-
-NETWORK: dict[str, Any] = {
-    "corpora": {"demo": {"speakers": 4, "takes": 1}},
-    "protocol": {"name": "speaker_folds", "folds": 2, "val_folds": 2},
-    "features": {"name": "mfcc", "frames": 64},
-    "model": {"name": "small_cnn", "width": 8},
-    "data": {"batch_size": 16, "samples": 2},
-    "fit": {"stages": {"main": {"epochs": 4}}, "precision": "32", "gap_clips": 32},
-}
-SEARCHED = {
-    "base": "network",
-    "search": {"model.width": [4, 8], "fit.stages.main.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
-}
-ESTIMATOR = {
-    "base": "network",
-    "model": {"name": "svm"},
-    "fit": {"stages": {"main": {"epochs": 20}}, "precision": "auto", "gap_clips": 32},
-    "search": {"model.C": [0.1, 1.0, 10.0], "model.gamma": {"low": 0.01, "high": 0.1, "log": True}},
-}
-STUDY = {
-    "about": "DEMO, a study of seconds",
-    "arms": {"estimator": None, "network": None, "both": {"mean_of": ["estimator", "network"]}},
-    "protocols": {"speaker_folds": {"folds": 2}},
-}
 TIMED = ("seconds", "clips_per_second", "system/")
 
 
@@ -43,16 +18,11 @@ def make(folder: Path, cache: Path | None = None, store: bool = True) -> Path:
 
     `cache` is the folder of the cache, `.cache` in the working folder if None; an empty store is there if `store`.
     """
-    (folder / "experiments" / "studies").mkdir(parents=True)
-    (folder / "tmp").mkdir()
-    network = NETWORK if cache is None else NETWORK | {"data": {**NETWORK["data"], "cache": str(cache)}}
-    for name, tree in {
-        "network": network,
-        "searched": SEARCHED,
-        "estimator": ESTIMATOR,
-        "studies/demo_study": STUDY,
-    }.items():
-        (folder / "experiments" / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    (folder / "tmp").mkdir(parents=True)
+    trees = dict(experiments.SEARCHED)
+    if cache:
+        trees["network"] = experiments.LONGER | {"data": {**experiments.LONGER["data"], "cache": str(cache)}}
+    experiments.write(folder, trees)
     if store:
         forked.copy_ready_store(folder)
     return folder
