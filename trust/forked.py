@@ -19,6 +19,8 @@ from pathlib import Path
 from benchmarks.timing import REPOSITORY
 from emotion_lightning.tracking import store
 
+PATIENCE = 300  # s that a command may take
+
 # emotion_lightning itself is first and only its __init__: it sets variables that the libraries read at import
 LIBRARIES: tuple[str, ...] = (
     "emotion_lightning",
@@ -63,6 +65,21 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 def start(folder: Path, *words: str, before: Callable[[], None] | None = None, **variables: str) -> "ForkedCommand":
     """Starts `emotion-lightning <words>` in `folder` with these environment variables; `before` is called in it first."""
     return ForkedCommand(words, folder, environment(variables), before)
+
+
+def ended(folder: Path, *words: str, before: Callable[[], None] | None = None, code: int = 0) -> str:
+    """Runs a command to its end and returns what it printed.
+
+    Raises: RuntimeError for another exit status than `code`.
+    """
+    process = start(folder, *words, before=before, TMPDIR=str(folder / "tmp"), OMP_NUM_THREADS="1")
+    try:
+        said = "".join(process.communicate(PATIENCE))
+    finally:
+        process.kill()
+    if process.returncode != code:
+        raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}: {' '.join(said.split())[-400:]}")
+    return said
 
 
 def run_command(

@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trust import experiments, forked
 
 TIMED = ("seconds", "clips_per_second", "system/")
@@ -78,6 +80,15 @@ def figures(folder: Path) -> list[tuple[str, float]]:
 def files(folder: Path) -> dict[str, str]:
     """Returns the digest of each file in a folder that is no lock, by its path."""
     return {str(file.relative_to(folder)): _digest(file) for file in _files(folder)}
+
+
+def half_checkpoints(folder: Path) -> Iterator[str]:
+    """Yields a line for each checkpoint of a store that torch cannot read."""
+    for file in (folder / "mlruns" / "checkpoints").glob("*/*.ckpt"):
+        try:
+            torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever torch makes of half a file
+            yield f"half a checkpoint: {file.name} ({type(error).__name__})"
 
 
 def _files(folder: Path) -> Iterator[Path]:
