@@ -1,6 +1,5 @@
 """A short form of the part `bad_audio` of make trust, and its judge."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,9 @@ import pytest
 
 from emotion_lightning.data import audio
 from emotion_lightning.data.audio import BadClip
-from trust import bad_audio
-from trust.damaged_sounds import READ, REFUSED, Case, Sounds
+from trust.bad_audio.damaged_sounds import READ, REFUSED, Case, Sounds
+from trust.bad_audio.one_by_one import Decoding, one_by_one
+from trust.bad_audio.own_corpus import cached
 from trust.rows import Setting
 from trust.workers import Lost, Worker
 
@@ -84,7 +84,7 @@ def test_a_short_form_of_the_decoder_and_of_the_cache(tmp_path: Path) -> None:
     setting = Setting(tmp_path, 0.01, seed=3)
     sounds = Sounds(tmp_path / "originals", setting.seed)
     for row in (
-        bad_audio._each("decoder", partial(bad_audio._Decoding), 60, setting),
-        bad_audio._table(sounds, 40, setting),
+        one_by_one("decoder", Decoding, 60, setting),
+        cached(sounds, 40, setting),
     ):
         assert row.faults == ()

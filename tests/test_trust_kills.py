@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from trust import kills, places
+from trust.kills import half
 from trust.moments import Moment, Watch, draw
 from trust.rows import Setting
 
@@ -44,12 +45,12 @@ def test_what_is_half_is_named(tmp_path: Path) -> None:
     for place, digits in ((whole, "00112233"), (folder, "44556677")):
         (place / ".cache" / f"waves-{digits}").mkdir(parents=True)
         (place / ".cache" / f"waves-{digits}" / "samples.i16").write_bytes(bytes(10))
-    assert list(kills.half_files(folder, whole)) == []
+    assert list(half.half_files(folder, whole)) == []
     (folder / ".cache" / "waves-44556677" / "samples.i16").write_bytes(bytes(5))
     (folder / "mlruns" / "checkpoints" / "run").mkdir(parents=True)
     (folder / "mlruns" / "checkpoints" / "run" / "last.ckpt").write_bytes(b"half")
     (folder / "experiments" / "network_tuned.yaml").write_text("")
-    assert [fault.partition(":")[0] for fault in kills.half_files(folder, whole)] == [
+    assert [fault.partition(":")[0] for fault in half.half_files(folder, whole)] == [
         "half a checkpoint",
         "half a cache",
         "half an experiment file",

@@ -4,7 +4,7 @@ import pytest
 
 from trust import machine_faults
 from trust.commands import Ended
-from trust.machine_faults import Place
+from trust.machine_faults.place import Place
 from trust.rows import Setting
 
 pytestmark = pytest.mark.slow

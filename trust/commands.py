@@ -3,7 +3,6 @@
 import importlib
 import sqlite3
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -11,36 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from benchmarks.timing import REPOSITORY
 from emotion_lightning.tracking import store
-from trust import forked
+from trust import experiments, forked
 from trust.places import TIMED
 
-REPOSITORY = Path(__file__).parent.parent
-CORPUS = {"corpora": {"demo": {"speakers": 4, "takes": 1}}}
-NETWORK: dict[str, Any] = CORPUS | {
-    "protocol": {"name": "speaker_folds", "folds": 2, "val_folds": 2},
-    "features": {"name": "mfcc", "frames": 64},
-    "model": {"name": "small_cnn", "width": 8},
-    "data": {"batch_size": 16},
-    "fit": {"stages": {"main": {"epochs": 3}}, "precision": "32", "gap_clips": 32},
-}
-"""An experiment of seconds: a small network on generated voices."""
-SVM = {
-    **NETWORK,
-    "model": {"name": "svm"},
-    "data": {},
-    "fit": {},
-    "search": {"model.C": {"low": 0.1, "high": 10, "log": True}},
-}
-EXPERIMENTS = {
-    "net": NETWORK,
-    "vectors": SVM,
-    "studies/pair": {"arms": {"vectors": None, "net": None}, "protocols": {"speaker_folds": {"folds": 2}}},
-}
 Hook = Callable[[], None]
 
 
@@ -51,16 +28,12 @@ def servers() -> Any:
     return importlib.import_module("servers")
 
 
-class Command:
+class Command(forked.ForkedCommand):
     """`emotion-lightning <words>` in a process of its own. `before` is called in that process first."""
 
     def __init__(self, folder: Path, *words: str, before: Hook | None = None, **variables: str):
-        self.output = tempfile.TemporaryDirectory()
-        environment = forked.environment({"OMP_NUM_THREADS": "1", "NO_COLOR": "1", **variables})
-        arguments = (words, folder, environment, Path(self.output.name), before)
-        self.process = forked.fork_server().Process(target=forked.run_command, args=arguments)
-        self.process.start()
-        self.pid = int(self.process.pid or 0)
+        given = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", **variables}
+        super().__init__(words, folder, forked.environment(given), before)
 
     def alive(self) -> bool:
         """Returns whether it has not ended."""
@@ -75,8 +48,7 @@ class Command:
         if status is None:
             self.process.kill()
             self.process.join()
-        files = (Path(self.output.name, name) for name in ("stdout", "stderr"))
-        out, err = (f.read_text(encoding="utf-8", errors="replace") if f.exists() else "" for f in files)
+        out, err = self.written(errors="replace")
         return Ended(status, out, err)
 
 
@@ -123,13 +95,10 @@ def run(
     return Command(folder, *words, before=before, **variables).ended(seconds, until)
 
 
-def workplace(folder: Path, experiments: Mapping[str, Any] | None = None) -> Path:
+def workplace(folder: Path, trees: Mapping[str, experiments.Tree] = experiments.PAIRED) -> Path:
     """Makes a working folder with an empty store and the experiments `net`, `vectors` and study `pair`, or other ones."""
     forked.copy_ready_store(folder)
-    for name, tree in (experiments or EXPERIMENTS).items():
-        file = folder / "experiments" / f"{name}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    experiments.write(folder, trees)
     return folder
 
 

@@ -16,11 +16,11 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from benchmarks.timing import REPOSITORY
-from trust import commands
-from trust.network import write_study
+from trust import commands, experiments
+from trust.experiments import VOICES
 from trust.rows import Row, Setting
 
-DEMO = ("corpora.demo={speakers: 4, takes: 1}", "protocol.folds=3", "fit.accelerator=cpu")
+DEMO = (VOICES, "protocol.folds=3", "fit.accelerator=cpu")
 EPOCHS = ("fit.stages.large.epochs=2", "fit.stages.large.size=32")
 NETWORKS: dict[str, tuple[str, ...]] = {
     "small_cnn": (),
@@ -138,8 +138,7 @@ def _written(label: str, work: Path, make: Callable[[Path, int], dict[str, bytes
 
 
 def _study(folder: Path, jobs: int) -> dict[str, bytes]:
-    folder.mkdir()
-    write_study(folder)
+    experiments.write(folder, experiments.LITTLE)
     ended = commands.run(folder, "study", "little", "--jobs", str(jobs), OMP_NUM_THREADS="1")
     if ended.status != 0:
         raise RuntimeError(ended.printed[-2000:])

@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+from benchmarks.timing import REPOSITORY
 from emotion_lightning.tracking import store
 
-REPOSITORY = Path(__file__).parent.parent
+PATIENCE = 300  # s that a command may take
 
 # emotion_lightning itself is first and only its __init__: it sets variables that the libraries read at import
 LIBRARIES: tuple[str, ...] = (
@@ -64,6 +65,21 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 def start(folder: Path, *words: str, before: Callable[[], None] | None = None, **variables: str) -> "ForkedCommand":
     """Starts `emotion-lightning <words>` in `folder` with these environment variables; `before` is called in it first."""
     return ForkedCommand(words, folder, environment(variables), before)
+
+
+def ended(folder: Path, *words: str, before: Callable[[], None] | None = None, code: int = 0) -> str:
+    """Runs a command to its end and returns what it printed.
+
+    Raises: RuntimeError for another exit status than `code`.
+    """
+    process = start(folder, *words, before=before, TMPDIR=str(folder / "tmp"), OMP_NUM_THREADS="1")
+    try:
+        said = "".join(process.communicate(PATIENCE))
+    finally:
+        process.kill()
+    if process.returncode != code:
+        raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}: {' '.join(said.split())[-400:]}")
+    return said
 
 
 def run_command(
@@ -132,5 +148,10 @@ class ForkedCommand:
         self.process.join(timeout)
         if self.process.exitcode is None:
             raise subprocess.TimeoutExpired(str(self.process), timeout or 0)
-        out, err = (Path(self.output.name, name) for name in ("stdout", "stderr"))
-        return tuple(file.read_text(encoding="utf-8") if file.exists() else "" for file in (out, err))  # type: ignore[return-value]
+        return self.written()
+
+    def written(self, errors: str = "strict") -> tuple[str, str]:
+        """Returns what it has written to stdout and stderr; `errors`: what becomes of bytes that are not UTF-8."""
+        files = (Path(self.output.name, name) for name in ("stdout", "stderr"))
+        out, err = (file.read_text(encoding="utf-8", errors=errors) if file.exists() else "" for file in files)
+        return out, err

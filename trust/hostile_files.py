@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from trust import commands
+from trust.experiments import VOICES
 
 MARK = "PAYLOAD_WAS_RUN"
-SMALL = ("corpora.demo={speakers: 4, takes: 1}", "protocol.folds=3")
+SMALL = (VOICES, "protocol.folds=3")
 NETWORK = (*SMALL, "fit.stages.large.epochs=1", "fit.stages.large.size=32")
 
 

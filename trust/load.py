@@ -7,11 +7,9 @@ docs/serving.md names for it. The server's memory, open files and stderr are wat
 import base64
 import http.client
 import json
-import os
 import socket
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -27,7 +25,8 @@ import psutil
 from emotion_lightning.serving import package
 from emotion_lightning.serving.recogniser import Recogniser
 from trust import hostile
-from trust.commands import REPOSITORY, run, workplace
+from trust.commands import run, workplace
+from trust.processes import OURS, environment, free_port
 from trust.rows import Row, Setting
 
 CLIENTS, SECONDS, MAX_MB, TIMEOUT = 64, 60, 2, 10
@@ -183,15 +182,11 @@ def wrong(status: int, content: dict[str, object], chosen: Expected) -> str:
 @contextmanager
 def _served(folder: Path, run_id: str) -> Iterator[tuple[int, psutil.Process, Path]]:
     """Serves the model of a run while the block runs; gives the port, the process and the file of its output."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     words = ["serve", "--run", run_id, "--port", str(port), "--max-mb", str(MAX_MB), "--timeout", str(TIMEOUT)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MLFLOW_TRACKING_URI": ""}
     log = folder / "server.log"
     with log.open("wb") as out:
-        command = [sys.executable, "-m", "emotion_lightning", *words]
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
+        server = subprocess.Popen([*OURS, *words], cwd=folder, env=environment(), stdout=out, stderr=out)
     try:
         while server.poll() is None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

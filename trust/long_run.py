@@ -13,7 +13,8 @@ from random import Random
 
 import psutil
 
-from trust import kills, places
+from trust import places
+from trust.forked import ended
 from trust.moments import Moment, Watch
 from trust.rows import Row, Setting
 
@@ -43,11 +44,11 @@ def rows(setting: Setting) -> Iterator[Row]:
         try:
             if is_killed := chance.random() < 0.7:
                 killed += _killed(folder, words, Moment(chance.uniform(0.1, 1) * duration))
-            kills.ended(folder, *words)
+            ended(folder, *words)
             statuses = set(places.runs(folder).values())
             if statuses != {"FINISHED"}:
                 faults.append(f"round {len(rounds)}: the runs are {sorted(statuses)}")
-            kills.ended(folder, "prune", "--older", "0h", "--all", "--yes")
+            ended(folder, "prune", "--older", "0h", "--all", "--yes")
         except RuntimeError as fault:
             faults.append(f"round {len(rounds)}: {fault}")
         if not is_killed:
@@ -65,7 +66,7 @@ def rows(setting: Setting) -> Iterator[Row]:
 def _killed(folder: Path, words: tuple[str, ...], moment: Moment) -> bool:
     """Starts a study that is killed at a moment; returns whether it was, and not over before."""
     try:
-        kills.ended(folder, *words, before=Watch(folder, moment=moment), code=-9)
+        ended(folder, *words, before=Watch(folder, moment=moment), code=-9)
     except RuntimeError as early:
         if "ended with 0" not in str(early):
             raise

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from trust.commands import NETWORK, SVM, Command, Ended, figures, run, runs, sound, workplace
+from trust.commands import Command, Ended, figures, run, runs, sound, workplace
+from trust.experiments import NETWORK, PAIR, SVM
 from trust.rows import Row, Setting
 
 AT_ONCE = 16
 ONE_EPOCH = {**NETWORK, "fit": {**NETWORK["fit"], "stages": {"main": {"epochs": 1}}, "log_model": False}}
 NO_MODEL = {**SVM, "fit": {"log_model": False}}
-STUDY = {"arms": {"vectors": None, "net": None}, "protocols": {"speaker_folds": {"folds": 2}}}
 EXPERIMENTS = {
     "net": ONE_EPOCH,
     "vectors": NO_MODEL,
-    "studies/first": STUDY,
-    "studies/second": {**STUDY, "arms": {"net": None, "vectors": None}},
+    "studies/first": PAIR,
+    "studies/second": {**PAIR, "arms": {"net": None, "vectors": None}},
 }
 
 

@@ -5,7 +5,6 @@ this machine's own addresses. Sockets that a library opens in C do not pass the 
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,9 @@ from pathlib import Path
 import psutil
 
 from benchmarks.timing import REPOSITORY
-from trust.hostile_files import Scene
+from trust import experiments
+from trust.hostile_files import NETWORK, SMALL, Scene
+from trust.processes import free_port
 
 HOOK = """
 import os, socket, sys
@@ -102,13 +103,6 @@ class Watched:
             _end(server)
 
 
-def free_port() -> int:
-    """Returns a port of 127.0.0.1 that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def listening(pid: int) -> set[str]:
     """Returns the addresses that a process and those that it has started listen on."""
     found = set()
@@ -144,8 +138,6 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 def attempts(scene: Scene) -> Iterator[tuple[str, str]]:
     """Yields each command with what is wrong with its use of the network."""
     watched, network = Watched(scene), scene.runs["demo_small_cnn"]
-    from trust.hostile_files import NETWORK, SMALL
-
     commands: list[tuple[str, ...]] = [
         ("experiments",),
         ("train", "demo_svm", *SMALL, "seed=7"),
@@ -159,7 +151,7 @@ def attempts(scene: Scene) -> Iterator[tuple[str, str]]:
         ("weights",),
         ("prune", "--older", "0d"),
     ]
-    write_study(scene.folder)
+    experiments.write(scene.folder, experiments.LITTLE)
     for words in commands:
         yield words[0], watched.outcome(words)
     for name, (page, *_) in SERVERS.items():
@@ -178,18 +170,6 @@ def control(scene: Scene) -> str:
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     seen = Watched(scene).outcome(("control",), code)
     return "" if "example.org" in seen else f"the watch is blind: {seen}"
-
-
-def write_study(folder: Path) -> None:
-    """Writes the study `little`: two models, and their mean."""
-    file = folder / "experiments" / "studies" / "little.yaml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    small = "corpora.demo: {speakers: 4, takes: 1}"
-    arms = f"  svm: {{experiment: demo_svm, set: {{{small}}}}}\n"
-    arms += f"  logistic: {{experiment: demo_svm, set: {{{small}, model: logistic_search}}}}\n"
-    file.write_text(
-        f"about: two models and their mean\narms:\n{arms}  both: {{mean_of: [svm, logistic]}}\nprotocols:\n  random: {{}}\n"
-    )
 
 
 def _says_so(watched: Watched, words: tuple[str, ...], page: str) -> str:

@@ -10,33 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
+import torch
 
-from trust import forked
+from trust import experiments, forked
 
-NETWORK: dict[str, Any] = {
-    "corpora": {"demo": {"speakers": 4, "takes": 1}},
-    "protocol": {"name": "speaker_folds", "folds": 2, "val_folds": 2},
-    "features": {"name": "mfcc", "frames": 64},
-    "model": {"name": "small_cnn", "width": 8},
-    "data": {"batch_size": 16, "samples": 2},
-    "fit": {"stages": {"main": {"epochs": 4}}, "precision": "32", "gap_clips": 32},
-}
-SEARCHED = {
-    "base": "network",
-    "search": {"model.width": [4, 8], "fit.stages.main.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
-}
-ESTIMATOR = {
-    "base": "network",
-    "model": {"name": "svm"},
-    "fit": {"stages": {"main": {"epochs": 20}}, "precision": "auto", "gap_clips": 32},
-    "search": {"model.C": [0.1, 1.0, 10.0], "model.gamma": {"low": 0.01, "high": 0.1, "log": True}},
-}
-STUDY = {
-    "about": "DEMO, a study of seconds",
-    "arms": {"estimator": None, "network": None, "both": {"mean_of": ["estimator", "network"]}},
-    "protocols": {"speaker_folds": {"folds": 2}},
-}
 TIMED = ("seconds", "clips_per_second", "system/")
 
 
@@ -45,16 +22,11 @@ def make(folder: Path, cache: Path | None = None, store: bool = True) -> Path:
 
     `cache` is the folder of the cache, `.cache` in the working folder if None; an empty store is there if `store`.
     """
-    (folder / "experiments" / "studies").mkdir(parents=True)
-    (folder / "tmp").mkdir()
-    network = NETWORK if cache is None else NETWORK | {"data": {**NETWORK["data"], "cache": str(cache)}}
-    for name, tree in {
-        "network": network,
-        "searched": SEARCHED,
-        "estimator": ESTIMATOR,
-        "studies/demo_study": STUDY,
-    }.items():
-        (folder / "experiments" / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    (folder / "tmp").mkdir(parents=True)
+    trees = dict(experiments.SEARCHED)
+    if cache:
+        trees["network"] = experiments.LONGER | {"data": {**experiments.LONGER["data"], "cache": str(cache)}}
+    experiments.write(folder, trees)
     if store:
         forked.copy_ready_store(folder)
     return folder
@@ -127,6 +99,15 @@ def figures(folder: Path) -> list[tuple[str, float]]:
 def files(folder: Path) -> dict[str, str]:
     """Returns the digest of each file in a folder that is no lock, by its path."""
     return {str(file.relative_to(folder)): _digest(file) for file in _files(folder)}
+
+
+def half_checkpoints(folder: Path) -> Iterator[str]:
+    """Yields a line for each checkpoint of a store that torch cannot read."""
+    for file in (folder / "mlruns" / "checkpoints").glob("*/*.ckpt"):
+        try:
+            torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever torch makes of half a file
+            yield f"half a checkpoint: {file.name} ({type(error).__name__})"
 
 
 def _files(folder: Path) -> Iterator[Path]:

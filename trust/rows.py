@@ -1,5 +1,6 @@
 """Rows of the tables of `make trust`: what was tried, how many times, and what was lost."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,3 +33,8 @@ class Row:
         """Returns the cells under HEADER."""
         lost = f"{len(self.faults)}: {'; '.join(self.faults[:3])}" if self.faults else "nothing"
         return self.label, str(self.times), lost.replace("|", "/").replace("\n", " "), self.seen
+
+
+def counts(outcomes: Counter[str]) -> str:
+    """Returns how often there was each outcome."""
+    return ", ".join(f"{count} × {outcome}" for outcome, count in sorted(outcomes.items()) if outcome)
