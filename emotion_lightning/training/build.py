@@ -70,7 +70,7 @@ def build_model(data: EmotionData) -> Model:
         model = parts.entry("models", experiment.model.name)(shape, len(data.classes), **experiment.model.args)
         if isinstance(model, Network):
             _require_logits(model, presented, first.valid, len(data.classes), experiment.model.name)
-    except (RuntimeError, MemoryError, TypeError) as error:  # of a feature that is too small, a number that is too large
+    except (RuntimeError, MemoryError, TypeError) as error:  # of a small feature, or of a large number
         fault = parts.fault("models", experiment.model.name, error)
         raise UserError(f"model: {fault} (the feature has {bands} bands and {frames} frames)") from error
     if not isinstance(model, Network):
