@@ -9,7 +9,7 @@ from trust import determinism
 
 
 def test_every_model_has_a_recipe() -> None:
-    assert {*determinism.NETWORKS, *determinism.ESTIMATORS} == set(parts.names("models"))
+    assert {*determinism.NETWORKS, *determinism.ONE_SIZE, *determinism.ESTIMATORS} == set(parts.names("models"))
 
 
 @pytest.mark.slow
