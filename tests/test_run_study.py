@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from filelock import FileLock
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from processes import (
@@ -26,6 +27,8 @@ from processes import (
     start_interpreter,
     until,
 )
+
+from emotion_lightning.studies.study import cells, load
 
 TINY = {
     "corpora": {"demo": {"speakers": 4, "takes": 1}},
@@ -125,13 +128,13 @@ def test_a_study_killed_at_three_random_moments_ends_with_the_table_of_an_unbrok
 ) -> None:
     broken = prepared(tmp_path, demo_data)
     chance = random.Random(20261121)
-    for cells in (0, 2, 3):  # so many have finished, then some moment later
+    for done in (0, 2, 3):  # so many have finished, then some moment later
         process = start(broken, "study", "tiny")
-        until(lambda: workers(process) and quick_count(broken, "FINISHED") >= cells, process)  # noqa: B023
+        until(lambda: workers(process) and quick_count(broken, "FINISHED") >= done, process)  # noqa: B023
         until(lambda: quick_count(broken, "RUNNING") > 0, process)
         # earlier where a machine is so fast that a cell ends before it
         moment = time.monotonic() + chance.uniform(0, 2)
-        until(lambda: time.monotonic() > moment or quick_count(broken, "FINISHED") > cells, process)  # noqa: B023
+        until(lambda: time.monotonic() > moment or quick_count(broken, "FINISHED") > done, process)  # noqa: B023
         children = workers(process)
         process.kill()
         process.communicate()
@@ -277,3 +280,20 @@ def workers(process: Command) -> list[psutil.Process]:
             if "spawn_main" in " ".join(child.cmdline()):
                 found.append(child)
     return found
+
+
+@pytest.mark.slow
+def test_a_cell_that_another_study_has_just_started_is_left_to_it(
+    tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other study's run is not in the store yet: its process takes seconds to start."""
+    study = {"arms": {"tiny_svm": None}, "protocols": {"speaker_folds": {"folds": 2}}}
+    folder = prepared(tmp_path, demo_data, study)
+    monkeypatch.chdir(folder)
+    signature = cells(load("tiny"))[1].experiment.signature()
+    (folder / "mlruns" / "studies" / ".cells").mkdir(parents=True)
+    with FileLock(folder / "mlruns" / "studies" / ".cells" / f"{signature}.lock"):
+        said = finished(start(folder, "study", "tiny"), 1)
+    assert "another study in this folder runs it now" in said and statuses(folder) == {"FINISHED": 1}
+    finished(start(folder, "study", "tiny"))
+    assert statuses(folder) == {"FINISHED": 2}

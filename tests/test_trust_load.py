@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from trust import hostile, load
-from trust.load import Tally, Watched
+from trust import load
+from trust.load import Watched, requests
+from trust.load.clients import Tally, wrong
 from trust.rows import Setting
 
 
@@ -18,7 +19,7 @@ def test_three_seconds_of_load_have_no_fault(tmp_path: Path) -> None:
 def test_a_wrong_answer_is_seen() -> None:
     chosen = [({"audio": ""}, {"calm": 0.25, "sad": 0.75})]
     good = {"predictions": [{"calm": 0.25, "sad": 0.75}]}
-    assert not load.wrong(200, good, chosen) and not load.wrong(503, {"error": "try again later"}, chosen)
+    assert not wrong(200, good, chosen) and not wrong(503, {"error": "try again later"}, chosen)
     for status, content in (
         (200, {"predictions": [{"calm": 0.24, "sad": 0.76}]}),
         (200, {"predictions": []}),
@@ -26,7 +27,7 @@ def test_a_wrong_answer_is_seen() -> None:
         (503, {}),
         (500, good),
     ):
-        assert load.wrong(status, content, chosen)
+        assert wrong(status, content, chosen)
 
 
 def test_growing_memory_a_traceback_and_open_files_are_seen(tmp_path: Path) -> None:
@@ -44,6 +45,6 @@ def test_growing_memory_a_traceback_and_open_files_are_seen(tmp_path: Path) -> N
 def test_every_hostile_request_is_made_of_a_seed() -> None:
     from random import Random
 
-    for name, kind in hostile.KINDS.items():
+    for name, kind in requests.KINDS.items():
         first, second = (kind.make(Random(1), 1000) for _ in range(2))
         assert first == second and first, name

@@ -48,9 +48,10 @@ def make_engine(choice: Choice) -> Engine:
 
 @dataclass
 class Started:
-    """A cell that runs in a slot: when it started (monotonic s), and how many epochs are done."""
+    """A cell that runs in a slot: its lock, when it started (monotonic s), and how many epochs are done."""
 
     signature: str
+    lock: FileLock
     time: float
     epochs: int = 0
 
@@ -162,14 +163,23 @@ class StudyRunner:
 
     def _start(self, slot: int) -> None:
         signature = self.queue.popleft()
-        cell, cell_state = self.by_signature[signature], state.state(self.client, signature)
+        cell, lock_file = self.by_signature[signature], store.ROOT / "studies" / ".cells" / f"{signature}.lock"
+        lock_file.parent.mkdir(exist_ok=True)
+        lock = FileLock(lock_file)
+        try:  # the store knows a run only some seconds after its start
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.view.skip(1, f"{cell}: another study in this folder runs it now")
+            return
+        cell_state = state.state(self.client, signature)
         if not cell_state.must_run:  # another study has started it meanwhile
+            lock.release()
             self.view.skip(1, f"{cell}: {cell_state.reason or 'has finished meanwhile'}")
             return
         resume = cell_state.run.info.run_id if cell_state.status == "killed" and cell_state.run else None
         tags = state.cell_tags(self.study.name, cell, self.parent_id)
         self.engine.start(slot, Job(cell.experiment, tags, resume))
-        self.busy[slot] = Started(signature, time.monotonic())
+        self.busy[slot] = Started(signature, lock, time.monotonic())
         self.starts[signature] += 1
         self.view.begin(slot, cell, _epochs(cell))
 
@@ -183,6 +193,7 @@ class StudyRunner:
             self.view.epoch(slot, event.epoch, _epochs(cell) if "lr" in figures else 0, figures)
             return
         del self.busy[slot]
+        started.lock.release()
         if event.kind == "died":
             cell_state = state.mark_killed_if_dead(self.client, started.signature, self.parent_id)
             if cell_state.status == "finished" and cell_state.run:  # it died after its work was done

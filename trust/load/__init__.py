@@ -4,15 +4,10 @@ Each answer to a good request is compared with that of the model in this process
 docs/serving.md names for it. The server's memory, open files and stderr are watched from outside.
 """
 
-import base64
-import http.client
-import json
 import socket
 import statistics
 import subprocess
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,27 +18,12 @@ from random import Random
 import psutil
 
 from emotion_lightning.serving import package
-from emotion_lightning.serving.recogniser import Recogniser
-from trust import hostile
 from trust.commands import run, workplace
+from trust.load.clients import MAX_MB, TIMEOUT, Tally, expected_answers, one_client
 from trust.processes import OURS, environment, free_port
 from trust.rows import Row, Setting
 
-CLIENTS, SECONDS, MAX_MB, TIMEOUT = 64, 60, 2, 10
-HOSTILE = 0.25  # share of the requests
-BUSY = {503, 504}
-TOLERANCE = 1e-5  # of a probability
-
-
-@dataclass
-class Tally:
-    """What the clients saw. `latencies` are those of good requests, in seconds."""
-
-    latencies: list[float] = field(default_factory=list)
-    statuses: Counter[int] = field(default_factory=Counter)
-    hostile: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+CLIENTS, SECONDS = 64, 60
 
 
 @dataclass
@@ -71,15 +51,15 @@ def rows(setting: Setting) -> Iterator[Row]:
     assert trained.status == 0, trained
     model = package.read(next((folder / "mlruns").rglob(package.ABOUT)).parent)
     clips = sorted((folder / ".cache").rglob("demo-*/**/*.wav"))[:32]
-    expected = _expected(model, clips)
+    expected = expected_answers(model, clips)
     with _served(folder, model.about.run) as (port, server, log):
         tally, watched = Tally(), Watched(server)
-        _one_client(port, expected, Random(setting.seed), Tally(), 4, share=0)  # warm up
+        one_client(port, expected, Random(setting.seed), Tally(), 4, share=0)  # warm up
         before = server.num_fds()
         ends = time.monotonic() + seconds
 
         def client(number: int) -> None:
-            _one_client(port, expected, Random(setting.seed * 1000 + number), tally, ends - time.monotonic())
+            one_client(port, expected, Random(setting.seed * 1000 + number), tally, ends - time.monotonic())
 
         with ThreadPoolExecutor(CLIENTS) as pool:
             futures = [pool.submit(client, number) for number in range(CLIENTS)]
@@ -91,7 +71,7 @@ def rows(setting: Setting) -> Iterator[Row]:
         time.sleep(min(TIMEOUT, 2))
         yield from outcome(tally, watched, server.num_fds() - before, log)
         last = Tally()
-        _one_client(port, expected, Random(setting.seed), last, 2, share=0)
+        one_client(port, expected, Random(setting.seed), last, 2, share=0)
         yield Row("good requests after the load", len(last.latencies), tuple(last.faults))
 
 
@@ -117,66 +97,6 @@ def outcome(tally: Tally, watched: Watched, files: int, log: Path) -> Iterator[R
         faults.append(f"the server printed a traceback: {said[-300:]}")
     label, seen = "memory, open files and stderr of the server", f"{first:.0f}, {middle:.0f}, {last:.0f} MB"
     yield Row(label, len(watched.megabytes), tuple(faults), seen)
-
-
-Expected = list[tuple[dict[str, str], dict[str, float]]]
-"""A row of a request, and the probabilities that it must get."""
-
-
-def _expected(model: Recogniser, clips: list[Path]) -> Expected:
-    return [
-        ({"audio": base64.b64encode(clip.read_bytes()).decode()}, model.file(clip).probabilities) for clip in clips
-    ]
-
-
-def _one_client(
-    port: int, expected: Expected, chance: Random, tally: Tally, seconds: float, share: float = HOSTILE
-) -> None:
-    """Sends one request after another, on one connection while it lasts, for so many seconds."""
-    end, connection = time.monotonic() + seconds, _connection(port)
-    while time.monotonic() < end:
-        if chance.random() < share:
-            kind = chance.choice(list(hostile.KINDS))
-            fault = hostile.sent(kind, port, chance, TIMEOUT, int(MAX_MB * 1e6))
-            with tally.lock:
-                tally.hostile[kind] += 1
-                tally.faults += [f"{kind}: {fault}"] if fault else []
-            connection = _connection(port)  # the server closes one that was idle for 5 s
-            continue
-        chosen = chance.choices(expected, k=chance.choice([1, 1, 1, 4]))
-        began = time.monotonic()
-        try:
-            body = json.dumps({"dataframe_records": [row for row, _ in chosen]})
-            connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            status, content = answer.status, json.loads(answer.read())
-            fault = wrong(status, content, chosen)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            status, fault, connection = 0, f"{type(error).__name__}: {error}", _connection(port)
-        with tally.lock:
-            tally.statuses[status] += 1
-            tally.latencies.append(time.monotonic() - began)
-            tally.faults += [f"good request: {fault}"] if fault else []
-
-
-def _connection(port: int) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-
-
-def wrong(status: int, content: dict[str, object], chosen: Expected) -> str:
-    """Returns what is wrong with the answer to a good request."""
-    if status in BUSY:
-        return "" if isinstance(content.get("error"), str) else f"{status} without a reason"
-    if status != 200:
-        return f"status {status}: {content}"
-    answers = content["predictions"]
-    assert isinstance(answers, list)
-    if len(answers) != len(chosen):
-        return f"{len(answers)} answers to {len(chosen)} rows"
-    for answer, (_, wanted) in zip(answers, chosen, strict=True):
-        if (largest := max(abs(answer[name] - value) for name, value in wanted.items())) > TOLERANCE:
-            return f"a probability differs by {largest:g} from the model in process"
-    return ""
 
 
 @contextmanager

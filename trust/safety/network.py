@@ -17,8 +17,8 @@ import psutil
 
 from benchmarks.timing import REPOSITORY
 from trust import experiments
-from trust.hostile_files import NETWORK, SMALL, Scene
 from trust.processes import free_port
+from trust.safety.scene import NETWORK, SMALL, Scene
 
 HOOK = """
 import os, socket, sys

@@ -10,34 +10,34 @@ from pathlib import Path
 
 import numpy as np
 
-from trust import hostile_files, hostile_names, hostile_stores, network
-from trust.hostile_files import Scene
 from trust.rows import Row, Setting
+from trust.safety import archives, make_variables, network, pages, payloads, stores
+from trust.safety.scene import Scene
 
 Attempt = Callable[[np.random.Generator, Path], str]
 
 
 def rows(setting: Setting) -> Iterator[Row]:
     work = setting.work
-    yield _row("values of make's variables in a shell", _part(hostile_names.through_make(work / "make"), setting))
-    yield _drawn("archives that try to leave their folder", hostile_names.unpacked, setting, 1000)
-    yield _drawn("changed downloads", hostile_names.damaged_download, setting, 500)
+    yield _row("values of make's variables in a shell", _part(make_variables.through_make(work / "make"), setting))
+    yield _drawn("archives that try to leave their folder", archives.unpacked, setting, 1000)
+    yield _drawn("changed downloads", archives.damaged_download, setting, 500)
     (work / "bombs").mkdir()
-    yield _row("bombs, passwords and unknown ways of packing", hostile_names.bombs(work / "bombs" / "hostile.zip"))
-    yield _row("folders to import that name other files", hostile_stores.imports(work / "imports"))
+    yield _row("bombs, passwords and unknown ways of packing", archives.bombs(work / "bombs" / "hostile.zip"))
+    yield _row("folders to import that name other files", stores.imports(work / "imports"))
     scene = Scene(work / "scene" / "scene")
     for label, places in (
-        ("pickles and foreign types in models and caches", hostile_files.pickles(scene)),
-        ("YAML that makes Python objects", hostile_files.yaml_files(scene)),
+        ("pickles and foreign types in models and caches", payloads.pickles(scene)),
+        ("YAML that makes Python objects", payloads.yaml_files(scene)),
     ):
         yield _row(label, _part(((place.name, scene.outcome(place)) for place in places), setting))
     yield _row("served models with code in their folder", _served(scene))
-    yield _row("stores whose runs lead out of their folder", _part(hostile_stores.attempts(scene), setting))
-    yield _row("lists of files under the name of a sound", hostile_names.playlists(scene))
+    yield _row("stores whose runs lead out of their folder", _part(stores.attempts(scene), setting))
+    yield _row("lists of files under the name of a sound", payloads.playlists(scene))
     card = scene.file(scene.runs["demo_svm"], "package.json").parent
     with scene.put_back():
-        yield _row("pages with <script> and TeX in names", hostile_names.pages(scene))
-    yield _row("the app with <script> in title and card", [("app", hostile_names.app_page(card))])
+        yield _row("pages with <script> and TeX in names", pages.pages(scene))
+    yield _row("the app with <script> in title and card", [("app", pages.app_page(card))])
     blind = network.control(scene)
     yield _row("commands and servers that reach or can be reached", [("control", blind), *network.attempts(scene)])
 
@@ -64,7 +64,7 @@ def _drawn(label: str, attempt: Attempt, setting: Setting, full: int) -> Row:
 def _served(scene: Scene) -> Iterator[tuple[str, str]]:
     """Serves models whose folder has code that MLflow's own loader would run: they answer, and nothing of it is run."""
     watched = network.Watched(scene)
-    for place in hostile_files.served_scripts(scene):
+    for place in payloads.served_scripts(scene):
         with scene.put_back():
             place.plant(scene.mark)
             wrong = watched.served(place.words, "/ping")

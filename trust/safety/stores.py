@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from emotion_lightning.errors import UserError
 from emotion_lightning.tracking import outbox, store
 from trust import commands
-from trust.hostile_files import Scene
+from trust.safety.scene import Scene
 
 ID = "0123456789abcdef" * 2
 OUTSIDE = ("prune", "--older", "0d", "--all", "--yes")
