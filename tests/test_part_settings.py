@@ -43,7 +43,7 @@ def test_there_are_settings_to_test() -> None:
     ("override", "message"),
     [
         ("model.width=0", "SET: model.width: it should be greater than 0, not 0"),
-        ("features.hop=0", "SET: features.hop: it should be greater than 0, not 0"),
+        ("features.hop=0", "SET: features.hop: it should be greater than or equal to 16, not 0"),
         ("fit.stages.small.size=100000", "SET: fit.stages.small.size: it should be less than or equal to 2048, not 100000"),
         ("augment.mixup.alpha=-1", "SET: augment.mixup.alpha: it should be greater than 0, not -1"),
     ],

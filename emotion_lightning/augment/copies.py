@@ -14,11 +14,12 @@ import soxr
 import torch
 import torchaudio
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat
 
 from emotion_lightning.augment import OfflineAugmentation
 
 Semitones = Annotated[float, Field(ge=-24, le=24)]
+Times = Annotated[int, Field(ge=1, le=100)]
 N_FFT, HOP = 2048, 512  # samples; librosa's defaults
 
 
@@ -59,7 +60,7 @@ def shift_pitch(wave: NDArray[np.float32], rate: int, semitones: float) -> NDArr
     return np.pad(resampled, (0, max(0, len(wave) - len(resampled))))[: len(wave)].astype(np.float32)
 
 
-def build(*, noise: NonNegativeFloat = 0.035, semitones: Semitones = 0.7, times: PositiveInt = 1) -> Copies:
+def build(*, noise: NonNegativeFloat = 0.035, semitones: Semitones = 0.7, times: Times = 1) -> Copies:
     """`noise` is the largest deviation, as a share of the clip's peak.
 
     `times` is how often the four rows are made: 1 gives four rows of a clip, 64 gives 256. Each time has new noise; the clip

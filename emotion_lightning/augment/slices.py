@@ -26,7 +26,7 @@ class Slices(OfflineAugmentation):
                 yield f"slice{number:03}", wave[start : start + length]
 
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0.01)]  # shorter steps would make thousands of rows of a clip
 
 
 def build(*, seconds: Seconds = 1.0, hop: Seconds = 0.5) -> Slices:

@@ -43,7 +43,7 @@ def load(name: str, overrides: Iterable[str] = (), origin: str = "SET") -> Exper
     for source, layer in reversed(list(_chain(file))):
         tree = merge(tree, layer, source, sources)
     for override in overrides:
-        tree = merge(tree, parse_override(override), origin, sources)
+        tree = merge(tree, parse_override(override, origin), origin, sources)
     if "name" in tree:
         raise UserError(f"{sources[('name',)]}: name: an experiment is named by its file")
     return check({**tree, "name": Path(name).stem}, sources)
@@ -98,12 +98,12 @@ def _validate(model: type[BaseModel], tree: dict[str, Any], prefix: tuple[str, .
 def format_error(error: Any, model: type[BaseModel], prefix: tuple[str, ...], sources: Sources) -> str:
     """Formats one of pydantic's errors as a line: source, path, what is wrong."""
     path = (*prefix, *(str(key) for key in error["loc"]))
-    where = printable(f"{_source(path, sources)}: {'.'.join(path)}")
+    where = shortened(printable(f"{_source(path, sources)}: {'.'.join(path)}"), 500)
     if error["type"] == "extra_forbidden":
         return f"{where}: no such setting{nearest(path[-1], _keys(model, error['loc'][:-1]))}"
     if error["type"] == "missing":
         return f"{where}: missing"
-    problem = error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
+    problem = shortened(printable(error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)), 500)
     return f"{where}: {problem}, not {shortened(json.dumps(error['input']))}"
 
 

@@ -18,21 +18,21 @@ LISTS: dict[tuple[str, ...], list[str]] = {("corpora",): [], ("augment",): [], S
 """The mappings whose entries can be switched on and off, with the names of their defaults."""
 
 
-def parse_override(text: str) -> dict[str, Any]:
-    """Returns `key.path=value` as nested mappings; the value is YAML.
+def parse_override(text: str, origin: str) -> dict[str, Any]:
+    """Returns `key.path=value` as nested mappings; the value is YAML. `origin` names the source of the override in messages.
 
     Raises: UserError for a text of another form.
     """
     path, equals, value = text.partition("=")
-    shown = f"'{shortened(printable(text))}'"
+    shown = f"{origin}: '{shortened(printable(text))}'"
     if not equals or not path:
-        raise UserError(f"SET: {shown}: an override is key.path=value, for example fit.stages.main.epochs=5")
+        raise UserError(f"{shown}: an override is key.path=value, for example fit.stages.main.epochs=5")
     if not path.isprintable() or path.count(".") > DEEPEST:
-        raise UserError(f"SET: {shown}: there is no such setting")
+        raise UserError(f"{shown}: there is no such setting")
     try:
         tree = parse(value)
     except yaml.YAMLError:
-        raise UserError(f"SET: {shown}: the value is not YAML") from None
+        raise UserError(f"{shown}: the value is not YAML") from None
     for key in reversed(path.split(".")):
         tree = {key: tree}
     return tree
@@ -83,7 +83,7 @@ def _check_entry(key: str, value: Any, path: tuple[str, ...], known: list[str], 
     """Raises UserError for a change that would have no effect, or would add a second stage for a misspelt one."""
     if key in known:
         return
-    where, similar = printable(f"{source}: {'.'.join((*path, key))}"), nearest(key, known)
+    where, similar = shortened(printable(f"{source}: {'.'.join((*path, key))}"), 500), nearest(key, known)
     if value is False:
         raise UserError(f"{where}: there is nothing to switch off{similar}")
     if path == STAGES and isinstance(value, dict):

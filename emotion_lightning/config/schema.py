@@ -66,7 +66,7 @@ class Audio(Settings):
     sample_rate: int = Field(16_000, ge=8_000, le=48_000, description="Hz; every clip is resampled to it")
     trim_db: float | None = Field(
         60.0,
-        gt=0,
+        ge=1,
         description="dB below the clip's loudest frame that count as silence at either end; null keeps the silence",
     )
     min_seconds: float = Field(0.1, ge=0, description="a clip shorter than this after trimming is reported as bad")

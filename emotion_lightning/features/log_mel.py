@@ -4,11 +4,11 @@ The defaults are DeepEmoNet's: 16 kHz, 128 bands, hop 8 ms. Mel scale and norm a
 zero-padded, as in librosa; the results agree with librosa's within 0.01 dB.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torchaudio
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from emotion_lightning.features import Feature, fit_frames
@@ -90,12 +90,15 @@ def _filled_blocks(bank: Tensor, bands: int = 16) -> list[tuple[slice, slice]]:
     return blocks
 
 
+Hop = Annotated[int, Field(ge=16)]  # samples; a smaller one makes thousands of frames of each second
+
+
 def build(
     sample_rate: int,
     *,
     bands: PositiveInt = 128,
     n_fft: PositiveInt = 512,
-    hop: PositiveInt = 128,
+    hop: Hop = 128,
     frames: PositiveInt = 400,
     range_db: PositiveFloat = 80.0,
     log: bool = True,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from emotion_lightning.config.ranges import NotEmpty
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature
-from emotion_lightning.features.log_mel import LogMel
+from emotion_lightning.features.log_mel import Hop, LogMel
 
 
 class LogMelWindows(Feature):
@@ -50,7 +50,7 @@ def build(
     windows_ms: Annotated[tuple[Milliseconds, ...], NotEmpty] = (15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0),
     bands: PositiveInt = 64,
     n_fft: PositiveInt = 1024,
-    hop: PositiveInt = 160,
+    hop: Hop = 160,
     frames: PositiveInt = 300,
     range_db: PositiveFloat = 80.0,
 ) -> LogMelWindows:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from emotion_lightning.errors import UserError
 from emotion_lightning.features import Feature, fit_frames
-from emotion_lightning.features.log_mel import LogMel, Reference
+from emotion_lightning.features.log_mel import Hop, LogMel, Reference
 
 
 class MFCC(Feature):
@@ -37,7 +37,7 @@ def build(
     coefficients: PositiveInt = 20,
     bands: PositiveInt = 128,
     n_fft: PositiveInt = 2048,
-    hop: PositiveInt = 512,
+    hop: Hop = 512,
     frames: PositiveInt = 128,
     range_db: PositiveFloat = 80.0,
     reference: Reference = "maximum",

@@ -7,7 +7,7 @@ values. For EMO-DB and EMOVO, 108 zero-crossing rates follow. Shorter clips are 
 from typing import Annotated
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field
 from torch import Tensor
 
 from emotion_lightning.features.log_mel import LogMel
@@ -56,8 +56,8 @@ def build(
     sample_rate: int,
     *,
     coefficients: Annotated[int, Field(ge=1, le=BANDS)] = 20,
-    start: NonNegativeFloat = 0.6,
-    seconds: PositiveFloat = 2.5,
+    start: Annotated[float, Field(ge=0, le=600)] = 0.6,
+    seconds: Annotated[float, Field(gt=0, le=600)] = 2.5,
     zero_crossings: bool = False,
 ) -> MFCCRow:
     """`start` and `seconds` are in s. The paper uses 22 050 Hz and does not trim clips (audio.trim_db: null)."""

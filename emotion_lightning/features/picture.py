@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from emotion_lightning.config.ranges import Pixels
 from emotion_lightning.features import Feature
-from emotion_lightning.features.log_mel import LogMel
+from emotion_lightning.features.log_mel import Hop, LogMel
 
 Colour = Literal["magma", "viridis", "grey"]
 
@@ -62,7 +62,7 @@ def build(
     colour: Colour = "magma",
     bands: PositiveInt = 128,
     n_fft: PositiveInt = 512,
-    hop: PositiveInt = 128,
+    hop: Hop = 128,
     range_db: PositiveFloat = 80.0,
     log: bool = True,
 ) -> Picture:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from emotion_lightning.features import Feature, fit_frames
 from emotion_lightning.features._pitch import pitch_and_voicing
+from emotion_lightning.features.log_mel import Hop
 
 WINDOW = 0.064  # s
 VOICED = 0.5  # least height of the autocorrelation's peak
@@ -61,6 +62,6 @@ def _between(pitch: Tensor, voiced: Tensor) -> Tensor:
     return torch.from_numpy(filled).to(pitch) - pitch[voiced].median()
 
 
-def build(sample_rate: int, *, hop: PositiveInt = 320, frames: PositiveInt = 200) -> Prosody:
+def build(sample_rate: int, *, hop: Hop = 320, frames: PositiveInt = 200) -> Prosody:
     """`hop` is in samples; 200 frames of 320 samples are 4 s at 16 kHz."""
     return Prosody(sample_rate, hop, frames)

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from emotion_lightning.config import loader as settings
 from emotion_lightning.config import parts
 from emotion_lightning.config.schema import Settings
-from emotion_lightning.errors import UserError
+from emotion_lightning.errors import UserError, shortened
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -93,7 +93,7 @@ def _read(file: Path) -> Iterator[Claim]:
     for number, figure in enumerate(figures):
         position = f"{shown}: figures.{number}"
         if not isinstance(figure, dict):
-            raise UserError(f"{position}: a figure is a mapping, not {json.dumps(figure, default=str)}")
+            raise UserError(f"{position}: a figure is a mapping, not {shortened(json.dumps(figure, default=str))}")
         if "file" in (tree := {**shared, **figure}):
             raise UserError(f"{position}.file: no such setting; the name of the file is used")
         try:
