@@ -19,7 +19,7 @@ from pydantic import Field, NonNegativeFloat
 from emotion_lightning.augment import OfflineAugmentation
 
 Semitones = Annotated[float, Field(ge=-24, le=24)]
-Times = Annotated[int, Field(ge=1, le=100)]
+Times = Annotated[int, Field(ge=1, le=64)]  # 64 is the paper's largest
 N_FFT, HOP = 2048, 512  # samples; librosa's defaults
 
 

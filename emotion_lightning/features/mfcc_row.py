@@ -56,8 +56,8 @@ def build(
     sample_rate: int,
     *,
     coefficients: Annotated[int, Field(ge=1, le=BANDS)] = 20,
-    start: Annotated[float, Field(ge=0, le=600)] = 0.6,
-    seconds: Annotated[float, Field(gt=0, le=600)] = 2.5,
+    start: Annotated[float, Field(ge=0, le=60)] = 0.6,
+    seconds: Annotated[float, Field(gt=0, le=60)] = 2.5,
     zero_crossings: bool = False,
 ) -> MFCCRow:
     """`start` and `seconds` are in s. The paper uses 22 050 Hz and does not trim clips (audio.trim_db: null)."""
