@@ -4,7 +4,7 @@
     GET  /ping          200 when the model is loaded
 
 400 says what is wrong with a request, 408 that it did not arrive in time, 413 that it is too large, 415 that it is not JSON,
-503 that too many wait, 504 that it took too long. Clients cannot make the server open files.
+503 that too many wait or memory is short, 504 that it took too long. Clients cannot make the server open files.
 
 `/invocations` is answered here, by MLflow's functions: its own route parses the JSON of a request twice, and encodes an answer
 in pure Python.
@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from emotion_lightning.errors import UserError
+from emotion_lightning.errors import UserError, machine_fault
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -151,22 +151,30 @@ class Invocations:
 
     async def _body(self, receive: Receive, headers: dict[str, str]) -> bytes:
         """Returns the body of a request, of which no more is read than the limits allow. Raises: Refused, Disconnected."""
+        announced = headers.get("content-length", "")
+        too_large = Refused(413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
+        if announced.isdigit() and int(announced) > self.max_bytes:
+            raise too_large
         try:
-            return await asyncio.wait_for(self._received(receive, headers.get("content-length", "0")), self.seconds)
+            body = await asyncio.wait_for(_received(receive, self.max_bytes), self.seconds)
         except TimeoutError:
             raise Refused(408, f"the request was not complete after {self.seconds} s") from None
+        if body is None:
+            raise too_large
+        return body
 
-    async def _received(self, receive: Receive, announced: str) -> bytes:
-        """Reads a body that is announced to have so many bytes. Raises: Refused, Disconnected."""
-        body = bytearray()
-        while not announced.isdigit() or int(announced) <= self.max_bytes >= len(body):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Disconnected
-            body += message.get("body", b"")
-            if not message.get("more_body") and len(body) <= self.max_bytes:
-                return bytes(body)
-        raise Refused(413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
+
+async def _received(receive: Receive, most: int) -> bytes | None:
+    """Reads the body of a request; None as soon as it has more than `most` bytes. Raises: Disconnected."""
+    body = bytearray()
+    while len(body) <= most:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body += message.get("body", b"")
+        if not message.get("more_body") and len(body) <= most:
+            return bytes(body)
+    return None
 
 
 async def _send(send: Send, status: int, content: str) -> None:
@@ -198,6 +206,8 @@ def answer(model: Any, body: bytes) -> str:
     except MlflowException as error:
         raise Refused(error.get_http_status_code(), reason(error.message)) from None
     except Exception as error:  # pandas and MLflow have no error of their own for each wrong form
+        if fault := machine_fault(error):
+            raise Refused(503, fault) from None
         raise Refused(400, reason(f"the request cannot be used ({type(error).__name__}: {error})")) from None
     return json.dumps({"predictions": predicted.to_dict("records")})
 
