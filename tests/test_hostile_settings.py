@@ -8,6 +8,7 @@ from emotion_lightning.config import loader as settings
 from emotion_lightning.config.paths import at_home
 from emotion_lightning.corpora import table
 from emotion_lightning.errors import UserError, printable
+from emotion_lightning.protocols.published_folds import Folds
 from emotion_lightning.studies import study
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -26,6 +27,7 @@ TEXTS = {  # what is in the file, what the line must say
     "many digits": ("base: demo\nseed: " + "9" * 5_000, "a value cannot be read"),
     "a line break in a key": ('base: demo\n"a\\nb": 1\n', r"mine.yaml: a\nb: no such setting"),
     "a colour in a base": ('base: "\\e[31m\\n"\n', r"base: no experiment named '\x1b[31m\n'"),
+    "a long corpus": (f"base: demo\ncorpora: {'x' * 5_000}\n", "mine.yaml: corpora.xxx"),
     "a long base": ("base: " + "a" * 300, "base: no experiment named 'aaa"),
     "a seed that no generator takes": ("base: demo\nseed: 4294967296\n", "seed: it should be less than 4294967296"),
     "an infinite number": (
@@ -54,12 +56,13 @@ def test_a_hostile_file_is_one_line_with_its_name(text: str, message: str, in_tm
 
 
 @pytest.mark.parametrize(
-    "override", [".".join("a" * 2_000) + "=1", "a\nb=1", "a\udcff=1", "seed=*a", "seed=" + "[" * 999]
+    "override",
+    [".".join("a" * 2_000) + "=1", "corpora=" + "x" * 5_000, "a\nb=1", "a\udcff=1", "seed=*a", "seed=" + "[" * 999],
 )
 def test_a_hostile_override_is_one_line(override: str) -> None:
     with pytest.raises(UserError) as error:
         settings.load("demo", [override])
-    assert str(error.value).startswith("SET: ") and str(error.value).isprintable() and len(str(error.value)) < 500
+    assert str(error.value).startswith("SET: ") and str(error.value).isprintable() and len(str(error.value)) < 1_000
 
 
 def test_a_date_is_a_text(in_tmp_path: Path) -> None:
@@ -78,6 +81,35 @@ def test_a_name_that_no_file_can_have_is_one_line(name: str) -> None:
         with pytest.raises(UserError) as error:
             load(name)
         assert str(error.value).isprintable()
+
+
+def test_a_setting_without_a_name_is_of_its_arm(in_tmp_path: Path) -> None:
+    text = 'arms: {a: {experiment: demo, set: {"": 1}}}\nprotocols: {random: {}}\n'
+    Path("mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="study mine, arm a: '=1': an override is"):
+        study.cells(study.load("mine.yaml"))
+
+
+def test_a_speaker_with_a_colour_is_printed_with_its_code() -> None:
+    with pytest.raises(UserError) as error:
+        folds = {"corpora": ["ravdess"], "source": "nobody", "speakers": [["\x1b[31m", "\x1b[31m"], ["b"]]}
+        settings.validate(Folds, folds, Path("mine.yaml"))
+    assert r"\x1b[31m is listed twice" in str(error.value) and str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "audio.trim_db=1e-9",
+        "features={name: mfcc, hop: 1}",
+        "features={name: mfcc_row, seconds: 4.0e+18}",
+        "augment.copies={times: 4611686018427387904}",
+        "augment.slices={hop: 1.0e-9}",
+    ],
+)
+def test_a_number_that_would_take_hours_or_all_memory_is_refused(override: str) -> None:
+    with pytest.raises(UserError, match=r"it should be (greater|less) than or equal to"):
+        settings.load("demo", [override])
 
 
 def test_a_study_of_an_unknown_protocol_is_named(in_tmp_path: Path) -> None:

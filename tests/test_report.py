@@ -212,6 +212,15 @@ def test_a_report_replaces_each_file_in_one_step(filled: Path) -> None:
         assert (filled / "before" / file.name).read_bytes() == (filled / "again" / file.name).read_bytes()
 
 
+def test_the_same_means_are_logged_once(filled: Path, tmp_path: Path) -> None:
+    client = store.connect()
+    run_id = client.create_run("0").info.run_id
+    for value in (0.5, 0.5, 0.6):
+        state.log_report(client, run_id, tmp_path, {"svm/random/uar": value}, "note")
+    assert [m.value for m in client.get_metric_history(run_id, "svm/random/uar")] == [0.5, 0.6]
+    client.delete_run(run_id)
+
+
 def test_markdown_and_latex_hold_every_cell_and_escape_what_they_must(filled: Path) -> None:
     table = tables.main_table(rows(collect("made_up")))
     lines = formats.markdown(table).splitlines()

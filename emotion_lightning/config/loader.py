@@ -61,7 +61,7 @@ def check(tree: dict[str, Any], sources: Sources | None = None) -> Experiment:
         try:
             model = parts.arguments(kind, name)
         except UserError as error:
-            raise UserError(printable(f"{_source(path, sources)}: {'.'.join(path)}: {error}")) from None
+            raise UserError(f"{_where(path, sources)}: {printable(str(error))}") from None
         checked = _validate(model, args, path, sources).model_dump(mode="json")
         args.clear()  # keep the order in which the part declares them, whatever the order in the file
         args.update(checked)
@@ -98,13 +98,17 @@ def _validate(model: type[BaseModel], tree: dict[str, Any], prefix: tuple[str, .
 def format_error(error: Any, model: type[BaseModel], prefix: tuple[str, ...], sources: Sources) -> str:
     """Formats one of pydantic's errors as a line: source, path, what is wrong."""
     path = (*prefix, *(str(key) for key in error["loc"]))
-    where = shortened(printable(f"{_source(path, sources)}: {'.'.join(path)}"), 500)
+    where = _where(path, sources)
     if error["type"] == "extra_forbidden":
         return f"{where}: no such setting{nearest(path[-1], _keys(model, error['loc'][:-1]))}"
     if error["type"] == "missing":
         return f"{where}: missing"
     problem = shortened(printable(error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)), 500)
     return f"{where}: {problem}, not {shortened(json.dumps(error['input']))}"
+
+
+def _where(path: tuple[str, ...], sources: Sources) -> str:
+    return shortened(printable(f"{_source(path, sources)}: {'.'.join(path)}"), 500)
 
 
 def _keys(model: Any, path: tuple[Any, ...]) -> list[str]:
