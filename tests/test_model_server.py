@@ -18,11 +18,15 @@ from emotion_lightning.serving.server import application, serve
 from emotion_lightning.training.evaluation import RunResult
 
 
-@pytest.fixture
-def client(runs: dict[str, RunResult], monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    for name in (NO_PATHS, "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"):
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (NO_PATHS, "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"):
         monkeypatch.setenv(name, "")  # so that monkeypatch removes what the server sets
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def client(runs: dict[str, RunResult]) -> Iterator[TestClient]:
     with TestClient(application(mlflow_folder(run=runs["svm"].run_id), max_mb=2, seconds=60)) as client:
         yield client
 
@@ -121,8 +125,7 @@ def test_what_is_not_json_gets_415(client: TestClient) -> None:
         assert answer.status_code == 415 and "application/json" in answer.json()["error"]
 
 
-def test_a_request_that_takes_too_long_gets_504(runs: dict[str, RunResult], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(NO_PATHS, "")
+def test_a_request_that_takes_too_long_gets_504(runs: dict[str, RunResult]) -> None:
     app = application(mlflow_folder(run=runs["small_cnn"].run_id), max_mb=200, seconds=1)
     wave = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000).round(3).tolist()
     with TestClient(app) as client:

@@ -18,7 +18,7 @@ LISTS: dict[tuple[str, ...], list[str]] = {("corpora",): [], ("augment",): [], S
 """The mappings whose entries can be switched on and off, with the names of their defaults."""
 
 
-def parse_override(text: str, origin: str) -> dict[str, Any]:
+def parse_override(text: str, origin: str = "SET") -> dict[str, Any]:
     """Returns `key.path=value` as nested mappings; the value is YAML. `origin` names the source of the override in messages.
 
     Raises: UserError for a text of another form.
