@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import subprocess
 import time
 from collections import Counter
 from contextlib import closing, suppress
@@ -29,6 +30,7 @@ from processes import (
 )
 
 from emotion_lightning.studies.study import cells, load
+from emotion_lightning.tracking import environment
 
 TINY = {
     "corpora": {"demo": {"speakers": 4, "takes": 1}},
@@ -297,3 +299,23 @@ def test_a_cell_that_another_study_has_just_started_is_left_to_it(
     assert "another study in this folder runs it now" in said and statuses(folder) == {"FINISHED": 1}
     finished(start(folder, "study", "tiny"))
     assert statuses(folder) == {"FINISHED": 2}
+
+
+@pytest.mark.slow
+def test_a_cell_whose_process_ends_while_a_study_runs_is_run_by_it(
+    tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker of a study that was killed may live for some seconds after the same command was given again."""
+    study = {"arms": {"tiny_svm": None}, "protocols": {"speaker_folds": {"folds": 2}}}
+    folder = prepared(tmp_path, demo_data, study)
+    monkeypatch.chdir(folder)
+    with subprocess.Popen(["sleep", "600"]) as other:
+        tags = environment.process_tags() | {"machine/process": f"{other.pid} {environment._start_of(other.pid)}"}
+        client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+        signature = cells(load("tiny"))[0].experiment.signature()
+        client.create_run(client.create_experiment("DEMO"), tags={**tags, "signature": signature})
+        process = start(folder, "study", "tiny")
+        until(lambda: quick_count(folder, "RUNNING") >= 2, process)
+        other.kill()
+    finished(process)
+    assert statuses(folder)["FINISHED"] == 2

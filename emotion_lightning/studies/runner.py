@@ -119,27 +119,35 @@ class StudyRunner:
     def _run_cells(self) -> None:
         """Runs all cells of the queue and writes the plan with the reasons of those that could not be run."""
         try:
-            self._fill_queue()
+            others = self._fill_queue()
             self._work()
             tracking.sweep(self.client)  # sends what a worker could not send
+            if others:  # the process of a study that was killed may end some seconds after it
+                self._fill_queue()
+                self._work()
         except MlflowException:
             server.limit_retries()  # the server has been waited for: the calls below must not wait as long again
             raise
         finally:
             state.write_plan(self.client, self.parent_id, self._plan())
 
-    def _fill_queue(self) -> None:
-        """Queues the cells to run, and tags the runs of the others."""
+    def _fill_queue(self) -> bool:
+        """Queues the cells that this study has not tried yet, and tags the runs of the others.
+
+        Returns whether another process runs one of them.
+        """
         states = state.states(self.client, self.by_signature)
         for signature in reversed(self.by_signature):
             cell, cell_state = self.by_signature[signature], states[signature]
             if cell_state.must_run:
-                self.queue.append(signature)
+                if not self.starts[signature] and signature not in self.reasons:
+                    self.queue.append(signature)
             elif cell_state.run:
                 state.tag_existing_run(self.client, cell_state.run, self.study.name, cell, self.parent_id)
                 if "seconds" in cell_state.run.data.metrics:
                     self.seconds[cell.arm].append(cell_state.run.data.metrics["seconds"])
         self.view = ProgressView(self.console, len(self.cells), len(self.cells) - len(self.queue))
+        return any(cell_state.status == "running" for cell_state in states.values())
 
     def _work(self) -> None:
         """Gives cells to the engine until none is left and none is running."""
