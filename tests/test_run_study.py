@@ -284,14 +284,18 @@ def workers(process: Command) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.slow
-def test_a_cell_that_another_study_has_just_started_is_left_to_it(
-    tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other study's run is not in the store yet: its process takes seconds to start."""
+@pytest.fixture
+def two_cells(tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder, and the current one, whose study has one estimator in two folds."""
     study = {"arms": {"tiny_svm": None}, "protocols": {"speaker_folds": {"folds": 2}}}
-    folder = prepared(tmp_path, demo_data, study)
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(prepared(tmp_path, demo_data, study))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_cell_that_another_study_has_just_started_is_left_to_it(two_cells: Path) -> None:
+    """The other study's run is not in the store yet: its process takes seconds to start."""
+    folder = two_cells
     signature = cells(load("tiny"))[1].experiment.signature()
     (folder / "mlruns" / "studies" / ".cells").mkdir(parents=True)
     with FileLock(folder / "mlruns" / "studies" / ".cells" / f"{signature}.lock"):
@@ -302,20 +306,18 @@ def test_a_cell_that_another_study_has_just_started_is_left_to_it(
 
 
 @pytest.mark.slow
-def test_a_cell_whose_process_ends_while_a_study_runs_is_run_by_it(
-    tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cell_whose_process_ends_while_a_study_runs_is_run_by_it(two_cells: Path) -> None:
     """The worker of a study that was killed may live for some seconds after the same command was given again."""
-    study = {"arms": {"tiny_svm": None}, "protocols": {"speaker_folds": {"folds": 2}}}
-    folder = prepared(tmp_path, demo_data, study)
-    monkeypatch.chdir(folder)
+    folder = two_cells
     with subprocess.Popen(["sleep", "600"]) as other:
         tags = environment.process_tags() | {"machine/process": f"{other.pid} {environment._start_of(other.pid)}"}
         client = MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
         signature = cells(load("tiny"))[0].experiment.signature()
         client.create_run(client.create_experiment("DEMO"), tags={**tags, "signature": signature})
         process = start(folder, "study", "tiny")
-        until(lambda: quick_count(folder, "RUNNING") >= 2, process)
-        other.kill()
+        try:
+            until(lambda: quick_count(folder, "RUNNING") >= 2, process)
+        finally:
+            other.kill()
     finished(process)
     assert statuses(folder)["FINISHED"] == 2
