@@ -38,7 +38,7 @@ def load(name: str, overrides: Iterable[str] = (), origin: str = "SET") -> Exper
     Raises: UserError with one line for each fault: its file, its path, and the nearest valid name.
     """
     tree: dict[str, Any] = {}
-    file = _find(name)
+    file = find(name)
     sources: Sources = {(): shown(file)}
     for source, layer in reversed(list(_chain(file))):
         tree = merge(tree, layer, source, sources)
@@ -130,7 +130,11 @@ def _source(path: tuple[str, ...], sources: Sources) -> str:
     return next(iter(sources.values()), "settings")
 
 
-def _find(name: str) -> Path:
+def find(name: str) -> Path:
+    """Returns the YAML file of the experiment of that name, or of that path.
+
+    Raises: UserError where there is none, with the nearest name.
+    """
     if name.endswith((".yaml", ".yml")):
         if not is_file(Path(name)):
             raise UserError(f"there is no file '{shortened(printable(name))}'")
@@ -152,7 +156,7 @@ def _chain(file: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[str, dict[
     if base is not None:
         neighbour = file.parent / f"{base}.yaml"
         try:
-            base_file = neighbour if is_file(neighbour) else _find(str(base))
+            base_file = neighbour if is_file(neighbour) else find(str(base))
         except UserError as error:
             raise UserError(f"{path}: base: {error}") from None
         yield from _chain(base_file, (*seen, file))

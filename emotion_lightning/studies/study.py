@@ -218,6 +218,10 @@ def _cells(study: Study, arm: str, protocol: str, overrides: list[str]) -> Itera
     whole = runs.folds if isinstance(runs.folds, int) else study.protocols[protocol].folds
     shared = study.protocols[protocol].set | ({"folds": whole} if isinstance(whole, int) and "folds" in known else {})
     own = [f"{path}={json.dumps(value)}" for path, value in chosen.set.items()]
+    try:
+        settings.find(name)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     settings.load(name, own, where)  # so that an error names the arm
     for fold in [None] if runs.folds is None else _numbers(runs.folds):
         for seed in _numbers(runs.seeds):
