@@ -107,12 +107,13 @@ def clips(classes: int) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 6])
-@pytest.mark.parametrize("kind", ["svm", "svm_std", "channel", "lda", "logistic"])
+@pytest.mark.parametrize("kind", ["svm", "svm_std", "linear", "channel", "lda", "logistic"])
 def test_a_module_gives_the_values_of_scikit_learn(kind: str, classes: int) -> None:
     x, mask, labels = clips(classes)
     estimator = {
         "svm": make_pipeline(FunctionTransformer(mean), StandardScaler(), SVC(break_ties=True, gamma="auto")),
         "svm_std": make_pipeline(FunctionTransformer(mean_std), StandardScaler(), SVC(C=10)),
+        "linear": make_pipeline(Channel(0), StandardScaler(), SVC(kernel="linear", C=0.1)),
         "channel": make_pipeline(Channel(1), StandardScaler(), SVC()),
         "lda": LayerLDA(views=1, shrinkage=0.3),
         "logistic": make_pipeline(Channel(0), StandardScaler(), LogisticRegression()),

@@ -176,6 +176,15 @@ def test_the_search_chooses_a_channel_on_folds_of_training_speakers() -> None:
     assert search.fit(x, labels).best_params_["channel__channel"] == 0
 
 
+def test_the_search_takes_a_linear_kernel() -> None:
+    x, speakers = np.random.default_rng(0).normal(size=(60, 1, 4, 1)).astype(np.float32), np.repeat(np.arange(6), 10)
+    labels = (x[:, 0, 0, 0] > 0).astype(int)
+    search = parts.entry("models", "svm_search")((1, 4, 1), 2, C=(1.0,), kernel="linear", folds=3)
+    plain = make_pipeline(StandardScaler(), SVC(kernel="linear", C=1.0)).fit(x[:, 0, :, 0], labels)
+    found = search.fit(x, labels, groups=speakers).decision_function(x)
+    assert np.array_equal(found, plain.decision_function(x[:, 0, :, 0]))
+
+
 def test_the_svm_is_scikit_learns_and_decides_by_its_highest_value() -> None:
     chance = np.random.default_rng(1)
     x, labels = chance.normal(size=(120, 1, 6, 10)).astype(np.float32), chance.integers(0, 4, 120)

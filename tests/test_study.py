@@ -85,7 +85,11 @@ def test_an_arm_may_have_fewer_runs(tmp_path: Path) -> None:
             "mine.yaml: protocols.paper_random.seeds: it should be a count from 1, or a list of different numbers from 0, not 0",
         ),
         ("seeds: 2", "folds: 2", "study mine: protocols.paper_random.folds: the protocol has no folds"),
-        ("demo_svm:", "demo_svn:", "study mine, arm demo_svn: no experiment named 'demo_svn'; did you mean 'demo_svm'?"),
+        (
+            "demo_svm:",
+            "demo_svn:",
+            "study mine, arm demo_svn: no experiment named 'demo_svn'; did you mean 'demo_svm'?",
+        ),
         (
             "model.width: 8",
             "model.widht: 8",

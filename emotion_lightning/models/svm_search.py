@@ -4,7 +4,7 @@ A channel is a layer of a speech encoder. The choice is scikit-learn's grid sear
 average recall in folds of whole speakers inside the training split. So validation and test speakers choose nothing.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +48,10 @@ def build(
     classes: int,
     *,
     C: Annotated[tuple[PositiveFloat, ...], NotEmpty] = (1.0, 10.0),
+    kernel: Literal["rbf", "linear"] = "rbf",
     folds: Annotated[int, Field(ge=2)] = 4,
 ) -> GridSearchCV:
-    """`C` lists the values to choose from, `folds` is the number of folds of training speakers."""
-    machine = make_pipeline(Channel(), StandardScaler(), SVC(break_ties=True))
+    """`C` lists the values to choose from, `kernel` is scikit-learn's, `folds` is the number of folds of training speakers."""
+    machine = make_pipeline(Channel(), StandardScaler(), SVC(kernel=kernel, break_ties=True))
     grid = {"channel__channel": list(range(shape[0])), "svc__C": list(C)}
     return GridSearchCV(machine, grid, scoring="balanced_accuracy", cv=GroupKFold(folds))

@@ -53,13 +53,13 @@ def as_module(estimator: Any) -> nn.Module:
         return LayerLDAs(estimator)
     if isinstance(estimator, Pipeline) and len(estimator) == 3 and isinstance(estimator[1], StandardScaler):
         pool, scaler, classifier = estimator
-        if isinstance(classifier, SVC) and classifier.kernel == "rbf":
+        if isinstance(classifier, SVC) and classifier.kernel in ("rbf", "linear"):
             return Chain(_pool(pool), Scale(scaler), KernelMachine(classifier))
         if isinstance(classifier, LogisticRegression):
             return Chain(_pool(pool), Scale(scaler), LogProbabilities(classifier))
     raise UserError(
-        "EXPORT: of scikit-learn's models, the SVM with an RBF kernel, LDA and logistic regression of this framework can be "
-        f"exported, not {type(estimator).__name__}"
+        "EXPORT: of scikit-learn's models, the SVM with an RBF or a linear kernel, LDA and logistic regression of this "
+        f"framework can be exported, not {type(estimator).__name__}"
     )
 
 
@@ -155,11 +155,11 @@ class LayerLDAs(nn.Module):
 
 
 class KernelMachine(nn.Module):
-    """SVC with an RBF kernel: the decision values of scikit-learn's one-against-rest form, or of two classes ± the one value."""
+    """SVC with an RBF or a linear kernel: scikit-learn's one-against-rest decision values, or of two classes ± the one value."""
 
     def __init__(self, machine: SVC):
         super().__init__()
-        self.gamma = float(machine._gamma)
+        self.gamma = None if machine.kernel == "linear" else float(machine._gamma)
         vectors, coefficients = (torch.from_numpy(x).double() for x in (machine.support_vectors_, machine.dual_coef_))
         pairs = list(combinations(range(len(machine.classes_)), 2))
         owner = torch.repeat_interleave(torch.as_tensor(machine.n_support_).long())  # (vectors,) the class of each
@@ -178,8 +178,11 @@ class KernelMachine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         vectors, first, second = (self.get_buffer(name) for name in ("vectors", "first", "second"))
-        squares = x.square().sum(1, keepdim=True) + vectors.square().sum(1) - 2 * x @ vectors.T
-        values = torch.exp(-self.gamma * squares.clamp(min=0)) @ self.get_buffer("weights") + self.get_buffer("bias")
+        products = x @ vectors.T
+        if self.gamma is not None:
+            squares = x.square().sum(1, keepdim=True) + vectors.square().sum(1) - 2 * products
+            products = torch.exp(-self.gamma * squares.clamp(min=0))
+        values = products @ self.get_buffer("weights") + self.get_buffer("bias")
         if first.shape[1] == 2:
             return torch.cat([-values, values], 1)
         votes = (values >= 0).double() @ first + (values < 0).double() @ second
