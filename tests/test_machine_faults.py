@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -154,3 +155,13 @@ def test_a_process_stays_the_same_when_the_clock_is_set(monkeypatch: pytest.Monk
     boot = psutil.boot_time()
     monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: boot + 3600)  # as Linux says after such a step
     assert environment.is_alive(ours) and not environment.is_alive(earlier_version)
+
+
+def test_a_process_that_has_ended_runs_no_more_even_if_its_parent_has_not_asked_for_its_status() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        name = f"{process.pid} {environment._start_of(process.pid)}"
+        assert environment.is_alive(name)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # and leaves it in the list
+        assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+        assert not environment.is_alive(name)

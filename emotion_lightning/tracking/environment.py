@@ -59,9 +59,14 @@ def process_tags() -> dict[str, str]:
 
 
 def is_alive(process: str) -> bool:
-    """Returns whether a process of this machine still runs. It is named by "pid start", because pids are reused."""
+    """Returns whether a process of this machine still runs. It is named by "pid start", because pids are reused.
+
+    A process that has ended stays in Linux's list until its parent asks for its status, in some containers for ever.
+    """
     try:
         pid, start = process.split()
+        if psutil.Process(int(pid)).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return False
         if start.isdigit():  # s since 1970, of earlier versions and other systems than Linux
             return abs(psutil.Process(int(pid)).create_time() - int(start)) < 2
         return start == _start_of(int(pid))
