@@ -12,6 +12,10 @@ class UserError(Exception):
 
     in_run = False  # whether a tracked run was open when it was raised
 
+    def __init__(self, message: str):
+        """Takes one line, or one for each fault; names in it may contain any characters."""
+        super().__init__(printable_lines(message))
+
 
 class MissingCorpus(UserError):
     """Raised for a corpus without clips."""
@@ -95,6 +99,11 @@ def printable(name: str) -> str:
     'two\\\\nlines'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def printable_lines(text: str) -> str:
+    """Returns the text with its line breaks, and with escapes in each line as `printable` has them."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def shortened(text: str, most: int = 200) -> str:

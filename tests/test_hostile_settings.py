@@ -65,6 +65,26 @@ def test_a_hostile_override_is_one_line(override: str) -> None:
     assert str(error.value).startswith("SET: ") and str(error.value).isprintable() and len(str(error.value)) < 1_000
 
 
+@pytest.mark.parametrize(
+    "entry", ["protocols: {%s: }", "only: [%s]", "against: %s", "mean_of: [%s]", "set: {protocol.%s: 1}"]
+)
+def test_a_hostile_name_in_a_study_is_one_line(entry: str, in_tmp_path: Path) -> None:
+    name = '"\\U0001fbfa\\e[31m\\n"'
+    if "set" in entry:
+        entry, name = entry.replace("protocol.%s", "%s"), name.replace('"', '"protocol.', 1)
+    Path("mine.yaml").write_text(
+        f"protocols: {{paper_random: }}\narms: {{demo: {{{entry % name}}}}}\n", encoding="utf-8"
+    )
+    with pytest.raises(UserError) as error:
+        study.load("mine.yaml")
+    line = str(error.value)
+    assert line.startswith("mine.yaml: arms.demo.") and r"\U0001fbfa\x1b[31m\n" in line and line.isprintable()
+
+
+def test_an_error_of_the_user_is_printable_whatever_is_named_in_it() -> None:
+    assert str(UserError("'a\u202eb' is missing\n'\x1b[31m' too")) == "'a\\u202eb' is missing\n'\\x1b[31m' too"
+
+
 def test_a_date_is_a_text(in_tmp_path: Path) -> None:
     Path("mine.yaml").write_text("base: demo\nabout: 2025-01-01\n", encoding="utf-8")
     assert settings.load("mine.yaml").about == "2025-01-01"

@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-from emotion_lightning.errors import printable
+from emotion_lightning.errors import printable_lines
 
 
 class CommandConsole(Console):
@@ -30,5 +30,4 @@ def replace_unprintable() -> None:
 
 def print_error(message: str) -> None:
     """Prints an error to stderr: a path may contain [brackets], and a name what would change the terminal."""
-    message = "\n".join(map(printable, message.split("\n")))
-    Console(stderr=True).print("[red]error:[/]", Text(message), soft_wrap=True, highlight=False)
+    Console(stderr=True).print("[red]error:[/]", Text(printable_lines(message)), soft_wrap=True, highlight=False)

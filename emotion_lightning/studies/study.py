@@ -126,14 +126,14 @@ def load(name: str) -> Study:
     for arm, chosen in study.arms.items():
         if chosen.against and chosen.against not in study.arms:
             raise UserError(
-                f"{file}: arms.{arm}.against: no arm '{chosen.against}'{nearest(chosen.against, study.arms)}"
+                f"{file}: arms.{arm}.against: no arm '{printable(chosen.against)}'{nearest(chosen.against, study.arms)}"
             )
         for path in chosen.set:
             _refuse_seed_and_protocol(path, f"{file}: arms.{arm}.set")
         for protocol in chosen.protocols.keys() - study.protocols.keys():
-            raise UserError(f"{file}: arms.{arm}.protocols.{protocol}: the study has no such protocol")
+            raise UserError(f"{file}: arms.{arm}.protocols.{printable(protocol)}: the study has no such protocol")
         for protocol in set(chosen.only) - study.protocols.keys():
-            raise UserError(f"{file}: arms.{arm}.only: the study has no protocol '{protocol}'")
+            raise UserError(f"{file}: arms.{arm}.only: the study has no protocol '{printable(protocol)}'")
         _check_ensemble(study, arm, file)
     return study
 
@@ -144,7 +144,7 @@ def _check_ensemble(study: Study, arm: str, file: Path) -> None:
         raise UserError(f"{where}: an ensemble has no runs of its own; remove its experiment, set and protocols")
     for member in chosen.mean_of:
         if member not in study.arms:
-            raise UserError(f"{where}: no arm '{member}'{nearest(member, study.arms)}")
+            raise UserError(f"{where}: no arm '{printable(member)}'{nearest(member, study.arms)}")
         if study.arms[member].mean_of:
             raise UserError(f"{where}: {member} is an ensemble itself; name the arms that it is made of")
 
@@ -156,7 +156,9 @@ def is_of_study(path: str) -> bool:
 
 def _refuse_seed_and_protocol(path: str, where: str) -> None:
     if is_of_study(path):
-        raise UserError(f"{where}: {path} belongs to the study: its `protocols` set seeds, folds and settings")
+        raise UserError(
+            f"{where}: {printable(path)} belongs to the study: its `protocols` set seeds, folds and settings"
+        )
 
 
 def cells(study: Study, overrides: Iterable[str] = ()) -> list[Cell]:
