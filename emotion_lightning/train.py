@@ -51,8 +51,8 @@ def train(
     # Process: libraries, rank, seed
     hardware.configure_libraries()
     ranks = resolve_ranks(experiment.fit)
-    if ranks.rank == 0 and store.is_server():
-        store.connect()  # fail fast: reach the tracking server before reading corpora
+    if ranks.rank == 0:
+        store.require_usable()
     if ranks.rank != 0:
         console = Console(quiet=True)
         if ranks.starter == "lightning":

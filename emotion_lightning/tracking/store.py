@@ -56,6 +56,17 @@ def shared() -> bool:
     )
 
 
+def require_usable() -> None:
+    """Checks, before corpora are read, that the store can be reached; a local one need not exist yet.
+
+    Raises: UserError as `connect`.
+    """
+    if uri() == local():
+        _require_plain_name()
+    else:
+        connect()
+
+
 def connect() -> MlflowClient:
     """Returns a client of the store. A missing local store is made first.
 
@@ -72,10 +83,7 @@ def connect() -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # we print the URL of the run ourselves
     logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # it warns about pickle for each logged model
     if uri() == local():
-        if unusable := sorted({"%", "?", "#"} & set(str(ROOT.resolve()))):
-            raise UserError(
-                f"the folder '{Path.cwd()}' has '{unusable[0]}' in its name, which an MLflow address cannot have; rename it"
-            )
+        _require_plain_name()
         make_local(ROOT)
     elif is_server():
         # in seconds; MLflow's default of 120 is too long for a server that hangs
@@ -90,6 +98,13 @@ def connect() -> MlflowClient:
         _require_database()
     mlflow.set_tracking_uri(uri())
     return MlflowClient()
+
+
+def _require_plain_name() -> None:
+    if unusable := sorted({"%", "?", "#"} & set(str(ROOT.resolve()))):
+        raise UserError(
+            f"the folder '{Path.cwd()}' has '{unusable[0]}' in its name, which an MLflow address cannot have; rename it"
+        )
 
 
 def _require_database() -> None:
