@@ -183,11 +183,13 @@ def test_a_wrong_tracking_address_is_one_line_without_its_password(
 
 
 @pytest.mark.parametrize("name", ["feature%2Fx", "my%20work", "what?", "c#"])
-def test_a_folder_whose_name_no_address_can_have_is_refused(
+def test_a_folder_whose_name_no_address_can_have_is_refused_before_corpora_are_read(
     name: str, tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
     (tmp_path / name).mkdir()
-    line = refusal(tmp_path / name, "train", "demo", MLFLOW_TRACKING_URI="")  # tests before may have left one
+    line = refusal(
+        tmp_path / name, "train", "svm", "--data", "nowhere", MLFLOW_TRACKING_URI=""
+    )  # may be left by others
     assert "in its name, which an MLflow address cannot have; rename it" in line and len(line.splitlines()) == 1
 
 
