@@ -187,9 +187,8 @@ def test_a_folder_whose_name_no_address_can_have_is_refused_before_corpora_are_r
     name: str, tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
     (tmp_path / name).mkdir()
-    line = refusal(
-        tmp_path / name, "train", "svm", "--data", "nowhere", MLFLOW_TRACKING_URI=""
-    )  # may be left by others
+    words = ("train", "svm", "--data", "nowhere")
+    line = refusal(tmp_path / name, *words, MLFLOW_TRACKING_URI="")  # tests before may have left one
     assert "in its name, which an MLflow address cannot have; rename it" in line and len(line.splitlines()) == 1
 
 
